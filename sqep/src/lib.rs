@@ -1,0 +1,30 @@
+//! SQEP: the Standard Quotes Exchange Protocol and the two loops that move it.
+//!
+//! A bar's way: a producer *parses* its vendor's rows, [`check`] judges them, [`publish`] encodes and appends
+//! them to a stream, [`deliver`] hands them to a sink and acknowledges. Everything a connector could get wrong
+//! about delivery lives here, once.
+//!
+//! Without the feature `runtime` this crate is pure: records, checks and codec, neither I/O nor clock.
+
+pub mod bar;
+pub mod calendar;
+pub mod check;
+pub mod codec;
+pub mod entry;
+pub mod kind;
+pub mod record;
+pub mod symbol;
+pub mod unit;
+
+pub use bar::{DayBar, MinuteBar, RefDay};
+pub use calendar::Calendar;
+pub use check::{Reason, Severity};
+pub use entry::{EntryId, Mark};
+pub use kind::Kind;
+pub use record::Record;
+pub use symbol::{Exchange, Symbol};
+
+#[cfg(feature = "runtime")]
+pub mod connect;
+#[cfg(feature = "runtime")]
+pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Totals, WriteError};
