@@ -13,8 +13,10 @@ pub mod codec;
 pub mod entry;
 pub mod kind;
 pub mod record;
+pub mod shanghai;
 pub mod symbol;
 pub mod unit;
+pub mod wire;
 
 pub use bar::{DayBar, MinuteBar, RefDay};
 pub use calendar::Calendar;
@@ -25,6 +27,20 @@ pub use record::Record;
 pub use symbol::{Exchange, Symbol};
 
 #[cfg(feature = "runtime")]
+pub mod app;
+#[cfg(feature = "runtime")]
 pub mod connect;
+#[cfg(feature = "runtime")]
+pub mod deliver;
+#[cfg(feature = "runtime")]
+pub mod letter;
+#[cfg(feature = "runtime")]
+pub mod marks;
+#[cfg(feature = "runtime")]
+pub mod publish;
+#[cfg(feature = "runtime")]
+pub mod redis;
+#[cfg(feature = "runtime")]
+pub mod transport;
 #[cfg(feature = "runtime")]
 pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Totals, WriteError};

@@ -158,7 +158,7 @@ impl Symbol {
             },
             Exchange::SZ => match code / 1000 {
                 0..=4 | 300..=302 => Class::Stock,
-                200 => Class::BShare,
+                200 | 201 => Class::BShare,
                 150..=189 => Class::Fund,
                 399 | 970..=989 => Class::Index,
                 100..=149 => Class::Bond,

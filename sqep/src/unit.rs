@@ -30,6 +30,7 @@ pub struct Alarm {
     failed: u64,
     lots: u64,
     thousands: u64,
+    both: u64,
 }
 
 /// One row as the alarm sees it.
@@ -77,6 +78,8 @@ impl Alarm {
         self.lots += u64::from(row.scaled(100.0, 1.0).plausible(quanta) || row.scaled(0.01, 1.0).plausible(quanta));
         self.thousands +=
             u64::from(row.scaled(1.0, 1000.0).plausible(quanta) || row.scaled(1.0, 0.001).plausible(quanta));
+        self.both +=
+            u64::from(row.scaled(100.0, 1000.0).plausible(quanta) || row.scaled(0.01, 0.001).plausible(quanta));
         false
     }
 
@@ -86,6 +89,7 @@ impl Alarm {
         self.failed += other.failed;
         self.lots += other.lots;
         self.thousands += other.thousands;
+        self.both += other.both;
     }
 
     /// The verdict so far.
@@ -113,6 +117,8 @@ impl Alarm {
             "volume looks off by 100 (手 against 股): declare the unit of volume"
         } else if self.thousands * 2 > self.failed {
             "turnover looks off by 1,000 (千元 against 元): declare the unit of amount"
+        } else if self.both * 2 > self.failed {
+            "volume looks off by 100 and turnover by 1,000 (手, 千元 against 股, 元): declare both units"
         } else {
             "prices look adjusted (前复权 or 后复权): export raw prices (不复权)"
         }

@@ -1,1 +1,3 @@
-//! x
+//! Servers a test owns, fakes, suites that every source and sink must pass, and a market to feed them.
+
+pub mod market;

@@ -1,0 +1,81 @@
+//! Rows as columns: the fields of a record, then `source` and `version`. Knows Arrow; must not know Parquet or files.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use sqep::{Batch, Record, codec::arrow};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::ArchiveError;
+
+/// The column that says who sent a row.
+pub(crate) const SOURCE: &str = "source";
+/// The column whose highest value wins among rows of one key.
+pub(crate) const VERSION: &str = "version";
+
+/// The columns of every file of a record's kind.
+pub(crate) fn schema<R: Record>() -> SchemaRef {
+    let mut fields = arrow::fields::<R>();
+    fields.push(Field::new(SOURCE, DataType::Utf8, false));
+    fields.push(Field::new(VERSION, DataType::UInt64, false));
+    Arc::new(Schema::new(fields))
+}
+
+/// The rows at `positions`, in that order.
+pub(crate) fn columns<R: Record>(
+    schema: &SchemaRef,
+    batch: &Batch<'_, R>,
+    positions: &[usize],
+) -> Result<RecordBatch, ArchiveError> {
+    let rows = || positions.iter().map(|&at| &batch.rows[at]);
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(R::FIELDS.len() + 2);
+    for (at, field) in R::FIELDS.iter().enumerate() {
+        let column = arrow::column(at, rows().map(|row| &row.record));
+        if !field.nullable && column.null_count() > 0 {
+            return Err(without_value(batch, positions, &column, field.name));
+        }
+        columns.push(column);
+    }
+    columns.push(Arc::new(StringArray::from_iter_values(rows().map(|row| batch.source(row)))));
+    columns.push(Arc::new(UInt64Array::from_iter_values(rows().map(|row| row.version))));
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| ArchiveError::Columns(error.to_string()))
+}
+
+fn without_value<R: Record>(
+    batch: &Batch<'_, R>,
+    positions: &[usize],
+    column: &ArrayRef,
+    field: &'static str,
+) -> ArchiveError {
+    let at = positions.iter().enumerate().find(|&(at, _)| column.is_null(at)).map_or(0, |(_, &row)| row);
+    ArchiveError::Row { row: at + 1, symbol: batch.rows[at].record.symbol().to_string(), field }
+}
+
+/// Orders positions by (symbol, frame, version), and rows that agree in all three as they came. Rows that come in
+/// order, as those of most vendors' files do, cost one look.
+pub(crate) fn sort<R: Record>(batch: &Batch<'_, R>, positions: &mut [usize]) {
+    let key = |&at: &usize| {
+        let row = &batch.rows[at];
+        (row.record.symbol(), row.record.time(), row.version)
+    };
+    if positions.is_sorted_by_key(key) {
+        return;
+    }
+    let mut keyed: Vec<_> = positions.iter().map(|at| (key(at), *at)).collect();
+    keyed.sort_unstable();
+    positions.iter_mut().zip(keyed).for_each(|(position, (_, at))| *position = at);
+}
+
+/// Adds the values of a batch of columns to a hash.
+pub(crate) fn hash(columns: &RecordBatch, into: &mut Xxh3) {
+    for column in columns.columns() {
+        let data = column.to_data();
+        for buffer in data.buffers() {
+            into.update(buffer.as_slice());
+        }
+        if let Some(nulls) = data.nulls() {
+            into.update(nulls.buffer().as_slice());
+        }
+    }
+}

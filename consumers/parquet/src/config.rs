@@ -1,0 +1,88 @@
+//! The section `[parquet]` of the configuration: what may be said of an archive. Must not touch the disk.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::{ArchiveError, Options};
+
+/// Where and how to write.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The archive's folder; made at the first start.
+    pub root: PathBuf,
+    /// Records at which a batch is full.
+    pub records_max: usize,
+    /// Seconds a batch may wait to fill.
+    pub wait_s_max: u64,
+    /// Effort of zstd, 1 to 22, for the files of batches. Day bars at 1 are some 5 % larger than at 3.
+    pub zstd_level: i32,
+    /// Effort of zstd, 1 to 22, for compacted files, which are written once and read often.
+    pub compact_zstd_level: i32,
+    /// Seconds a partition must have been left alone before the program compacts it; 0: never.
+    pub quiet_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            root: PathBuf::new(),
+            records_max: 500_000,
+            wait_s_max: 5,
+            zstd_level: 1,
+            compact_zstd_level: 3,
+            quiet_s: 900,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot be meant.
+    pub fn validate(&self) -> Result<(), ArchiveError> {
+        let refuse = |key, value: String, rule| Err(ArchiveError::Config { key, value, rule });
+        if self.root.as_os_str().is_empty() {
+            return refuse("root", String::new(), "the folder of the archive, like \"/srv/bars\"");
+        }
+        if self.records_max == 0 {
+            return refuse("records_max", self.records_max.to_string(), "1 or more");
+        }
+        for (key, level) in [("zstd_level", self.zstd_level), ("compact_zstd_level", self.compact_zstd_level)] {
+            if !(1..=22).contains(&level) {
+                return refuse(key, level.to_string(), "1 to 22");
+            }
+        }
+        Ok(())
+    }
+
+    /// How compaction is to work.
+    pub fn compaction(&self) -> Options {
+        Options { zstd_level: self.compact_zstd_level, ..Options::default() }
+    }
+
+    /// How long a partition must have been left alone; `None`: the program never compacts.
+    pub fn quiet(&self) -> Option<Duration> {
+        (self.quiet_s > 0).then(|| Duration::from_secs(self.quiet_s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_key_and_value() {
+        let good = Config { root: "/srv/bars".into(), ..Config::default() };
+        assert!(good.validate().is_ok());
+        let told = |config: Config| config.validate().expect_err("must be refused").to_string();
+        assert!(told(Config::default()).contains("parquet.root"));
+        assert!(told(Config { records_max: 0, ..good.clone() }).contains("parquet.records_max"));
+        assert!(told(Config { zstd_level: 23, ..good.clone() }).contains("23"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let parsed: Result<Config, _> = serde_json::from_str(r#"{"root": "/srv/bars", "rot": 1}"#);
+        assert!(parsed.expect_err("unknown key").to_string().contains("rot"));
+    }
+}

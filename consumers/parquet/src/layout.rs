@@ -1,0 +1,229 @@
+//! Which row lies in which folder and which file, and what a file's name says. Knows names; must not open a file.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use chrono::{Datelike, NaiveDate};
+use sqep::{EntryId, Record, Row, record::Cell};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{ArchiveError, error::io_at};
+
+/// A partition folder: a year for records of days, a date for records of minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Folder {
+    Year(i32),
+    Date(NaiveDate),
+}
+
+impl Folder {
+    /// Where a record belongs; `None` if it has no time.
+    pub(crate) fn of<R: Record>(record: &R) -> Option<Folder> {
+        match record.get(1) {
+            Cell::Date(date) => Some(Folder::Year(date.year())),
+            Cell::Minute(wall) => Some(Folder::Date(wall.date())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Folder::Year(year) => write!(f, "year={year:04}"),
+            Folder::Date(date) => write!(f, "date={date}"),
+        }
+    }
+}
+
+/// A folder name that is no partition.
+#[derive(Debug)]
+pub(crate) struct NotOurs;
+
+impl FromStr for Folder {
+    type Err = NotOurs;
+
+    fn from_str(text: &str) -> Result<Folder, NotOurs> {
+        match text.split_once('=') {
+            Some(("year", year)) => year.parse().map(Folder::Year).map_err(|_| NotOurs),
+            Some(("date", date)) => date.parse().map(Folder::Date).map_err(|_| NotOurs),
+            _ => Err(NotOurs),
+        }
+    }
+}
+
+/// The name of a file. The same rows of the same batch have the same name, and files of one name hold the same rows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum FileName {
+    /// What one batch had for a folder.
+    Batch {
+        /// Partition of the stream.
+        partition: u16,
+        /// First entry of the batch.
+        first: EntryId,
+        /// Last entry of the batch.
+        last: EntryId,
+        /// Of the rows.
+        hash: u64,
+    },
+    /// What compaction made of several.
+    Compact {
+        /// Of the names of its inputs.
+        hash: u64,
+    },
+}
+
+impl FileName {
+    /// The name of what compaction makes of `inputs`, given in order.
+    pub(crate) fn compacted<'a>(inputs: impl IntoIterator<Item = &'a FileName>) -> FileName {
+        let names: Vec<String> = inputs.into_iter().map(ToString::to_string).collect();
+        FileName::Compact { hash: xxh3_64(names.join("\n").as_bytes()) }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileName::Batch { partition, first, last, hash } => {
+                write!(f, "p{partition}_{first}_{last}_{hash:016x}.parquet")
+            }
+            FileName::Compact { hash } => write!(f, "compact_{hash:016x}.parquet"),
+        }
+    }
+}
+
+impl FromStr for FileName {
+    type Err = NotOurs;
+
+    fn from_str(text: &str) -> Result<FileName, NotOurs> {
+        let parts: Vec<&str> = text.strip_suffix(".parquet").ok_or(NotOurs)?.split('_').collect();
+        let name = match parts[..] {
+            ["compact", hash] => FileName::Compact { hash: parse_hash(hash)? },
+            [partition, first, last, hash] => FileName::Batch {
+                partition: partition.strip_prefix('p').and_then(|p| p.parse().ok()).ok_or(NotOurs)?,
+                first: first.parse().map_err(|_| NotOurs)?,
+                last: last.parse().map_err(|_| NotOurs)?,
+                hash: parse_hash(hash)?,
+            },
+            _ => return Err(NotOurs),
+        };
+        if name.to_string() == text { Ok(name) } else { Err(NotOurs) }
+    }
+}
+
+fn parse_hash(text: &str) -> Result<u64, NotOurs> {
+    u64::from_str_radix(text, 16).map_err(|_| NotOurs)
+}
+
+/// Positions of the rows of each folder, in stream order; the error is the position of a row without a time.
+pub(crate) fn split<R: Record>(rows: &[Row<R>]) -> Result<BTreeMap<Folder, Vec<usize>>, usize> {
+    let mut folders: BTreeMap<Folder, Vec<usize>> = BTreeMap::new();
+    let mut run: Option<(Folder, Vec<usize>)> = None;
+    for (at, row) in rows.iter().enumerate() {
+        let folder = Folder::of(&row.record).ok_or(at)?;
+        match &mut run {
+            Some((same, positions)) if *same == folder => positions.push(at),
+            _ => {
+                let next = (folder, folders.remove(&folder).unwrap_or_default());
+                if let Some((before, positions)) = run.replace(next) {
+                    folders.insert(before, positions);
+                }
+                run.iter_mut().for_each(|(_, positions)| positions.push(at));
+            }
+        }
+    }
+    folders.extend(run);
+    Ok(folders)
+}
+
+/// The partition folders of a kind, in order. A folder that is not there has none.
+pub(crate) fn folders(data: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut found = Vec::new();
+    for (name, path) in list(data)? {
+        if let Ok(folder) = name.parse::<Folder>()
+            && path.is_dir()
+        {
+            found.push((folder, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The Parquet files of a partition folder, in order of their names; one that is not ours is an error.
+pub(crate) fn files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, ArchiveError> {
+    let mut found = Vec::new();
+    for (name, path) in list(folder)? {
+        if !name.ends_with(".parquet") || name.starts_with(['.', '_']) {
+            continue;
+        }
+        match name.parse() {
+            Ok(name) => found.push((name, path)),
+            Err(NotOurs) => {
+                return Err(ArchiveError::Foreign { path, why: "its name is not one the archive gives".into() });
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, ArchiveError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io_at("list folder", folder))?,
+    };
+    entries
+        .map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())))
+        .collect::<io::Result<_>>()
+        .map_err(io_at("list folder", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_hive_partitions() {
+        let date = NaiveDate::from_ymd_opt(2024, 3, 1).unwrap();
+        assert_eq!(Folder::Year(2024).to_string(), "year=2024");
+        assert_eq!(Folder::Date(date).to_string(), "date=2024-03-01");
+        for text in ["year=2024", "date=2024-03-01"] {
+            assert_eq!(text.parse::<Folder>().unwrap().to_string(), text);
+        }
+        for text in ["year=", "month=3", "2024", "date=2024-02-30", "_sqep"] {
+            assert!(text.parse::<Folder>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_reads_back_as_it_was_written(p: u16, a: u64, b: u64, c: u64, d: u64, hash: u64, compact: bool) {
+            let name = if compact {
+                FileName::Compact { hash }
+            } else {
+                FileName::Batch { partition: p, first: EntryId::new(a, b), last: EntryId::new(c, d), hash }
+            };
+            prop_assert_eq!(name.to_string().parse::<FileName>().unwrap(), name);
+        }
+
+        #[test]
+        fn a_foreign_name_is_not_ours(text in "[a-z0-9_.-]{0,40}") {
+            let ours = text.parse::<FileName>().is_ok();
+            prop_assert!(!ours || text.starts_with("compact_") || text.starts_with('p'));
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_not_ours() {
+        for text in ["part-0.parquet", "p0_1-0_2-0_00000000000000ff.csv", "p0_1_2-0_00000000000000ff.parquet"] {
+            assert!(text.parse::<FileName>().is_err(), "{text}");
+        }
+    }
+}

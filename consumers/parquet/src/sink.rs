@@ -1,0 +1,127 @@
+//! The sink: batches become files. Knows what a batch is and when it is durable; must not try again or acknowledge.
+
+use std::{marker::PhantomData, time::Duration};
+
+use arrow_schema::SchemaRef;
+use sqep::{Appetite, Batch, Kind, Mark, Record, Sink, WriteError};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    ArchiveError, Config,
+    clean::{Draft, WRITE},
+    columns::{columns, hash, schema, sort},
+    guard::Guard,
+    home::{Home, make_below},
+    layout::{FileName, Folder, split},
+    write::{FileWriter, Hook, Label, Step, go_on},
+};
+
+/// Rows that become columns at once: small enough that the rows stay in the processor's cache from column to column.
+const SLICE_ROWS: usize = 8_192;
+
+/// Writes batches of one kind as Parquet files.
+///
+/// **Why a record that comes twice does no harm.** A file's name is its partition, first and last entry and a hash of
+/// its rows, so a batch that is written again replaces its own files by the same bytes. A batch that comes again with
+/// other cuts makes other files with the same rows, of the same keys (symbol, frame) and the same versions: readers
+/// see such a row twice until compaction keeps one row a key, that of the highest version, which is the same row
+/// whichever copy it takes. The mark is kept only after every file of the batches before it is durable; lost, it makes
+/// records come again and nothing else.
+#[derive(Debug)]
+pub struct ParquetSink<R> {
+    config: Config,
+    label: Label,
+    schema: SchemaRef,
+    guard: Guard,
+    hook: Hook,
+    record: PhantomData<fn() -> R>,
+}
+
+/// Opens the archive at `config.root` for writing one kind, and makes it at the first start. A second writer of the
+/// kind is refused while this one lives.
+pub fn open<R: Record>(config: Config, kind: Kind) -> Result<ParquetSink<R>, ArchiveError> {
+    config.validate()?;
+    if !R::fits(kind) {
+        return Err(ArchiveError::Kind { record: R::TYPE, kind });
+    }
+    let guard = Guard::open(Home::new(&config.root, &kind.table()))?;
+    let label = Label { kind: kind.to_string(), record: R::TYPE.to_owned() };
+    Ok(ParquetSink { config, label, schema: schema::<R>(), guard, hook: go_on, record: PhantomData })
+}
+
+impl<R: Record> ParquetSink<R> {
+    #[cfg(test)]
+    pub(crate) fn set_hook(&mut self, hook: Hook) {
+        self.hook = hook;
+    }
+
+    fn put(&mut self, batch: &Batch<'_, R>) -> Result<(), ArchiveError> {
+        self.guard.check()?;
+        for (folder, mut positions) in split(batch.rows).map_err(|at| no_frame(batch, at))? {
+            sort(batch, &mut positions);
+            self.put_file(folder, &positions, batch)?;
+        }
+        Ok(())
+    }
+
+    fn put_file(&self, folder: Folder, positions: &[usize], batch: &Batch<'_, R>) -> Result<(), ArchiveError> {
+        let home = self.guard.home();
+        let draft = Draft::new(home.state().join(format!("{WRITE}p{}.tmp", batch.partition)));
+        let mut writer = FileWriter::create(draft, &self.schema, &self.label, self.config.zstd_level)?;
+        let mut hasher = Xxh3::new();
+        for slice in positions.chunks(SLICE_ROWS) {
+            let columns = columns(&self.schema, batch, slice)?;
+            hash(&columns, &mut hasher);
+            writer.write(&columns)?;
+        }
+        let Batch { partition, first, last, .. } = *batch;
+        let name = FileName::Batch { partition, first, last, hash: hasher.digest() };
+        let folder = home.data().join(folder.to_string());
+        make_below(home.data(), &folder)?;
+        writer.place(&folder.join(name.to_string()), self.hook)
+    }
+}
+
+fn no_frame<R: Record>(batch: &Batch<'_, R>, at: usize) -> ArchiveError {
+    ArchiveError::Row { row: at + 1, symbol: batch.rows[at].record.symbol().to_string(), field: "frame" }
+}
+
+impl<R: Record> Sink for ParquetSink<R> {
+    type Record = R;
+
+    fn appetite(&self) -> Appetite {
+        let Config { records_max, wait_s_max, .. } = self.config;
+        Appetite { records_max, wait_max: Duration::from_secs(wait_s_max) }
+    }
+
+    async fn write(&mut self, batch: &Batch<'_, R>) -> Result<(), WriteError> {
+        apart(|| self.put(batch)).map_err(judged)
+    }
+
+    async fn save(&mut self, partition: u16, mark: &Mark) -> Result<(), WriteError> {
+        apart(|| self.guard.save(partition, mark)).map_err(judged)?;
+        (self.hook)(Step::Marked);
+        Ok(())
+    }
+
+    async fn mark(&mut self, partition: u16) -> anyhow::Result<Option<Mark>> {
+        Ok(apart(|| self.guard.mark(partition))?)
+    }
+}
+
+/// Only a row without a value can never be written; everything else is the world's, and the world changes.
+fn judged(error: ArchiveError) -> WriteError {
+    match error {
+        ArchiveError::Row { .. } => WriteError::Never(error.into()),
+        _ => WriteError::Later(error.into()),
+    }
+}
+
+/// Runs long work so that the tasks beside it (lease, signals) go on.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

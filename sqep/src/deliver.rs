@@ -1,0 +1,423 @@
+//! The loop from a stream to a sink: read, check, write, keep the mark, settle.
+//!
+//! Alone decides to acknowledge, retry and bury. Start, reconnect and crash recovery are one act: settle what is
+//! pending, then read on. Must not know any store nor Redis.
+
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Record, Refusal, Row, Severity, Sink, WriteError,
+    check::{Checker, Finding},
+    letter::Letter,
+    marks::{Asker, Plan},
+    publish::{Backoff, first_reason, pause, raw, unless},
+    transport::{Held, Inlet, Settlement, Standing, TransportError},
+    wire::{Entry, Unreadable},
+};
+
+/// What a reader needs to know.
+#[derive(Debug, Clone)]
+pub struct Deliverer {
+    /// What the stream holds.
+    pub kind: Kind,
+    /// Partition of the stream.
+    pub partition: u16,
+    /// Group, stream and where to begin.
+    pub asker: Asker,
+    /// End at the last entry seen at the start.
+    pub once: bool,
+    /// Records a sink may refuse for good in a row before that counts as a wrong table, not as bad records.
+    pub never_records_max: usize,
+    /// Sessions of the exchanges.
+    pub calendar: Arc<Calendar>,
+    /// How long an unreachable server is waited for; `None`: for ever.
+    pub patience: Option<Duration>,
+}
+
+/// What became of records: fetched = written + buried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Records taken off the stream and settled; an unreadable entry counts as what it claims to hold.
+    pub fetched: u64,
+    /// Records durable in the sink.
+    pub written: u64,
+    /// Records in the dead letters, by reason.
+    pub buried: BTreeMap<Reason, u64>,
+    /// Entries settled.
+    pub entries: u64,
+}
+
+impl Account {
+    /// Whether nothing vanished.
+    pub fn balances(&self) -> bool {
+        self.fetched == self.written + self.buried.values().sum::<u64>()
+    }
+}
+
+/// Why a session ended.
+enum Broken {
+    Transport(TransportError),
+    LeaseLost,
+    Fatal(anyhow::Error),
+    Stopped,
+}
+
+impl From<TransportError> for Broken {
+    fn from(error: TransportError) -> Broken {
+        Broken::Transport(error)
+    }
+}
+
+fn held<T>(held: Held<T>) -> Result<T, Broken> {
+    match held {
+        Held::Yes(value) => Ok(value),
+        Held::Lost => Err(Broken::LeaseLost),
+    }
+}
+
+impl Deliverer {
+    /// Runs until stopped, or with `once` until the stream is settled; returns what this run did.
+    pub async fn run<S: Sink, I: Inlet>(
+        &self,
+        sink: &mut S,
+        inlet: &mut I,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Account> {
+        let (mut backoff, mut account, mut target) = (Backoff::default(), Account::default(), None);
+        loop {
+            let mut session =
+                Session { loop_: self, sink, inlet, stop, account: &mut account, backoff: &mut backoff };
+            match session.run(&mut target).await {
+                Ok(()) | Err(Broken::Stopped) => break,
+                Err(Broken::Fatal(error) | Broken::Transport(TransportError::Wrong(error))) => {
+                    inlet.close().await;
+                    return Err(error);
+                }
+                Err(Broken::LeaseLost) => {
+                    warn!(group = self.asker.group, "the lease is another's: what was in hand is read again");
+                }
+                Err(Broken::Transport(TransportError::Gone(error))) => {
+                    if backoff.exceeds(self.patience) {
+                        return Err(error.context("gave up: start redis or check redis.url, then run again"));
+                    }
+                    let wait = backoff.next();
+                    warn!("{error:#}; trying again in {wait:?}");
+                    if !pause(wait, stop).await {
+                        break;
+                    }
+                }
+            }
+        }
+        inlet.close().await;
+        say(&self.asker.group, &account);
+        Ok(account)
+    }
+}
+
+/// Prints where every record went.
+fn say(group: &str, account: &Account) {
+    let buried: u64 = account.buried.values().sum();
+    info!(group, fetched = account.fetched, written = account.written, buried, "fetched = written + buried");
+}
+
+/// Entries read and not yet settled, with the records they hold.
+struct InHand<R> {
+    ids: Vec<EntryId>,
+    rows: Vec<Row<R>>,
+    sources: Vec<Arc<str>>,
+    letters: Vec<Letter>,
+    buried: BTreeMap<Reason, u64>,
+    fetched: u64,
+    since: Option<Instant>,
+}
+
+impl<R> Default for InHand<R> {
+    fn default() -> Self {
+        InHand {
+            ids: Vec::new(),
+            rows: Vec::new(),
+            sources: Vec::new(),
+            letters: Vec::new(),
+            buried: BTreeMap::new(),
+            fetched: 0,
+            since: None,
+        }
+    }
+}
+
+struct Session<'a, S, I> {
+    loop_: &'a Deliverer,
+    sink: &'a mut S,
+    inlet: &'a mut I,
+    stop: &'a CancellationToken,
+    account: &'a mut Account,
+    backoff: &'a mut Backoff,
+}
+
+impl<S: Sink, I: Inlet> Session<'_, S, I> {
+    async fn run(&mut self, target: &mut Option<EntryId>) -> Result<(), Broken> {
+        let standing = unless(self.stop, self.inlet.open()).await.ok_or(Broken::Stopped)??;
+        self.take_up(&standing).await?;
+        self.backoff.reset();
+        let target = *target.get_or_insert(standing.last);
+        let mut hand = InHand::default();
+        self.read_pending(&mut hand, &standing).await?;
+        self.flush(&mut hand, &standing).await?;
+        self.read_new(&mut hand, &standing, target).await
+    }
+
+    /// Holds the sink's mark against the stream, and places the group where both agree.
+    async fn take_up(&mut self, standing: &Standing) -> Result<(), Broken> {
+        let mark = self.sink.mark(self.loop_.partition).await.map_err(Broken::Fatal)?;
+        let plan = self.loop_.asker.plan(standing, mark.as_ref()).map_err(|e| Broken::Fatal(e.into()))?;
+        let Plan::Place { floor, mark, because } = plan else { return Ok(()) };
+        if !because.is_empty() {
+            error!(group = self.loop_.asker.group, from = %mark.id, "{because}");
+        }
+        self.inlet.raise(floor).await?;
+        self.keep(&mark).await?;
+        held(self.inlet.place(mark.id).await?)
+    }
+
+    async fn read_pending(&mut self, hand: &mut InHand<S::Record>, standing: &Standing) -> Result<(), Broken> {
+        let mut after = EntryId::ZERO;
+        loop {
+            let entries = held(self.inlet.pending(after).await?)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            after = last.id;
+            self.take(hand, entries);
+            if self.full(hand) {
+                self.flush(hand, standing).await?;
+            }
+        }
+    }
+
+    async fn read_new(
+        &mut self,
+        hand: &mut InHand<S::Record>,
+        standing: &Standing,
+        target: EntryId,
+    ) -> Result<(), Broken> {
+        let mut said = Instant::now();
+        loop {
+            let wait = if self.loop_.once { Duration::ZERO } else { self.patience(hand) };
+            let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
+            let entries = held(entries)?;
+            let ended = self.loop_.once && entries.last().is_none_or(|entry| entry.id >= target);
+            self.take(hand, entries);
+            if ended || self.full(hand) || self.patience(hand).is_zero() {
+                self.flush(hand, standing).await?;
+            }
+            if ended {
+                return Ok(());
+            }
+            if said.elapsed() > Duration::from_secs(60) {
+                said = Instant::now();
+                say(&self.loop_.asker.group, self.account);
+            }
+        }
+    }
+
+    fn full(&self, hand: &InHand<S::Record>) -> bool {
+        hand.rows.len() >= self.sink.appetite().records_max
+    }
+
+    /// How long to wait for more: what is left of the sink's patience, or a blocking read's length with empty hands.
+    fn patience(&self, hand: &InHand<S::Record>) -> Duration {
+        const BLOCK: Duration = Duration::from_secs(2);
+        let Appetite { wait_max, .. } = self.sink.appetite();
+        hand.since.map_or(BLOCK, |since| wait_max.saturating_sub(since.elapsed()).min(BLOCK))
+    }
+
+    /// Opens entries into rows; what cannot be opened or breaks a rule becomes a letter.
+    fn take(&self, hand: &mut InHand<S::Record>, entries: Vec<Entry>) {
+        for entry in entries {
+            hand.since.get_or_insert_with(Instant::now);
+            hand.ids.push(entry.id);
+            match entry.open::<S::Record>() {
+                Ok(opened) => {
+                    let source = hand.source(&opened.source);
+                    let versions = opened.decoded.versions;
+                    let version = |at: usize| versions.as_ref().map_or(entry.id.version(), |all| all[at]);
+                    hand.fetched += u64::try_from(opened.decoded.records.len()).unwrap_or(u64::MAX);
+                    let rows = opened.decoded.records.into_iter().enumerate();
+                    let rows = rows.map(|(at, record)| Row { record, version: version(at), source });
+                    let refusals = self.check(hand, rows);
+                    if !refusals.is_empty() {
+                        hand.bury(&self.loop_.asker.group, entry, refusals);
+                    }
+                }
+                Err(unreadable) => {
+                    hand.fetched += entry.claimed();
+                    let refusal = whole(&entry, unreadable);
+                    hand.bury(&self.loop_.asker.group, entry, vec![refusal]);
+                }
+            }
+        }
+    }
+
+    /// The second door: adds the rows that pass, returns the others.
+    fn check(&self, hand: &mut InHand<S::Record>, rows: impl Iterator<Item = Row<S::Record>>) -> Vec<Refusal> {
+        let mut checker = Checker::new(&self.loop_.calendar);
+        let mut refusals = Vec::new();
+        for (at, row) in rows.enumerate() {
+            let findings = checker.check(&row.record, self.loop_.kind);
+            if findings.iter().all(|finding| finding.reason.severity() != Severity::Refuse) {
+                hand.rows.push(row);
+                continue;
+            }
+            let findings = findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
+            refusals.push(refusal(at, &row.record, findings));
+        }
+        refusals
+    }
+
+    /// Writes what is in hand, keeps the mark, settles. Nothing else acknowledges.
+    async fn flush(&mut self, hand: &mut InHand<S::Record>, standing: &Standing) -> Result<(), Broken> {
+        let (Some(&first), Some(&last)) = (hand.ids.iter().min(), hand.ids.iter().max()) else { return Ok(()) };
+        let mut done = mem::take(hand);
+        let refused = self.write_all(&done, first, last).await?;
+        let written = done.rows.len() - refused.len();
+        done.bury_rows(&self.loop_.asker.group, refused);
+        self.wait_for_burial(&done.letters).await?;
+        self.keep(&Mark { born: standing.born.clone(), id: last }).await?;
+        let letters = mem::take(&mut done.letters);
+        let entries = u64::try_from(done.ids.len()).unwrap_or(u64::MAX);
+        held(self.inlet.settle(&Settlement { ids: mem::take(&mut done.ids), letters }).await?)?;
+        self.backoff.reset();
+        self.account.fetched += done.fetched;
+        self.account.written += u64::try_from(written).unwrap_or(u64::MAX);
+        self.account.entries += entries;
+        for (reason, count) in done.buried {
+            *self.account.buried.entry(reason).or_default() += count;
+        }
+        Ok(())
+    }
+
+    /// Writes all rows; returns those the sink can never take, with what it said.
+    async fn write_all(
+        &mut self,
+        hand: &InHand<S::Record>,
+        first: EntryId,
+        last: EntryId,
+    ) -> Result<Vec<(Row<S::Record>, String)>, Broken> {
+        let mut backoff = Backoff::default();
+        loop {
+            let mut never = Vec::new();
+            let mut parts = vec![hand.rows.as_slice()];
+            let mut in_a_row = 0;
+            let later = loop {
+                let Some(rows) = parts.pop() else { return Ok(never) };
+                if rows.is_empty() {
+                    continue;
+                }
+                let batch = Batch { partition: self.loop_.partition, first, last, rows, sources: &hand.sources };
+                match self.sink.write(&batch).await {
+                    Ok(()) => in_a_row = 0,
+                    Err(WriteError::Later(error)) => break error,
+                    Err(WriteError::Never(error)) => match rows {
+                        [row] => {
+                            in_a_row += 1;
+                            if in_a_row > self.loop_.never_records_max {
+                                break error.context("the sink refuses record after record: is it the right table?");
+                            }
+                            never.push((*row, format!("{error:#}")));
+                        }
+                        rows => {
+                            let (left, right) = rows.split_at(rows.len() / 2);
+                            parts.extend([right, left]);
+                        }
+                    },
+                }
+            };
+            let wait = backoff.next();
+            error!("{later:#}; the same batch again in {wait:?}");
+            if !pause(wait, self.stop).await {
+                return Err(Broken::Stopped);
+            }
+        }
+    }
+
+    /// Keeps a mark in the sink, again and again until it holds.
+    async fn keep(&mut self, mark: &Mark) -> Result<(), Broken> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.sink.save(self.loop_.partition, mark).await {
+                Ok(()) => return Ok(()),
+                Err(WriteError::Later(error) | WriteError::Never(error)) => {
+                    let wait = backoff.next();
+                    error!("cannot keep the mark: {error:#}; again in {wait:?}");
+                    if !pause(wait, self.stop).await {
+                        return Err(Broken::Stopped);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait_for_burial(&mut self, letters: &[Letter]) -> Result<(), Broken> {
+        let bytes: usize = letters.iter().map(Letter::bytes).sum();
+        let mut backoff = Backoff::default();
+        while bytes > 0 {
+            let Some(reason) = self.inlet.burial_room(bytes).await? else { return Ok(()) };
+            let wait = backoff.next();
+            error!("{reason}; again in {wait:?}");
+            if !pause(wait, self.stop).await {
+                return Err(Broken::Stopped);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal<R: Record>(at: usize, record: &R, findings: Vec<Finding>) -> Refusal {
+    let row = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
+    Refusal { row, rows: 1, symbol: record.symbol().to_string(), findings, raw: raw(record) }
+}
+
+/// An entry refused as a whole.
+fn whole(entry: &Entry, unreadable: Unreadable) -> Refusal {
+    let finding =
+        Finding { reason: unreadable.reason, field: unreadable.field.to_owned(), value: unreadable.why };
+    Refusal { row: 0, rows: entry.claimed(), symbol: String::new(), findings: vec![finding], raw: String::new() }
+}
+
+impl<R: Record> InHand<R> {
+    fn source(&mut self, name: &str) -> u16 {
+        const LAST: usize = u16::MAX as usize;
+        let known = self.sources.iter().position(|source| **source == *name);
+        let at = known.unwrap_or_else(|| {
+            self.sources.push(name.into());
+            self.sources.len() - 1
+        });
+        u16::try_from(at.min(LAST)).unwrap_or(u16::MAX)
+    }
+
+    fn bury(&mut self, group: &str, entry: Entry, refusals: Vec<Refusal>) {
+        self.count(&refusals);
+        self.letters.push(Letter::of_entry(group, entry.id, refusals, entry.fields));
+    }
+
+    /// Buries what the sink refused. The entry's bytes are not at hand any more; the record itself is.
+    fn bury_rows(&mut self, group: &str, refused: Vec<(Row<R>, String)>) {
+        for (row, why) in refused {
+            let finding = Finding { reason: Reason::SinkNever, field: String::new(), value: why };
+            let id = EntryId::new(row.version >> 20, row.version & ((1 << 20) - 1));
+            let refusals = vec![refusal(0, &row.record, vec![finding])];
+            self.count(&refusals);
+            self.letters.push(Letter::of_entry(group, id, refusals, Vec::new()));
+        }
+    }
+
+    fn count(&mut self, refusals: &[Refusal]) {
+        for refusal in refusals {
+            if let Some(reason) = first_reason(refusal) {
+                *self.buried.entry(reason).or_default() += refusal.rows;
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One group's way off a partition, under a lease: nothing is handed out or settled without it.
+
+use std::time::Duration;
+
+use redis::{Script, Value};
+use tracing::warn;
+
+use super::{
+    Connection, Server,
+    keys::{Keys, StreamSettings},
+    lease::{Lease, unique},
+    outlet::{dead_room, last_id, letter_fields},
+    reply,
+};
+use crate::{
+    EntryId,
+    transport::{Held, Inlet, Settlement, Standing, TransportError},
+    wire::Entry,
+};
+
+/// Entries asked for at once: some 2 MiB of full ones.
+const ENTRIES_MAX: usize = 32;
+/// A blocking read is no longer than this, so that a stop is heard and a dead peer noticed.
+const BLOCK_MAX: Duration = Duration::from_secs(2);
+
+/// KEYS: stream lease groups. ARGV: token group at-id. Groups are made anew, which forgets what was pending.
+const PLACE: &str = "
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2]) end
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[2], ARGV[3], 'MKSTREAM', 'ENTRIESREAD', ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+return 1";
+
+/// KEYS: stream. ARGV: floor. Makes an empty stream if there is none, since only a stream has a last id.
+const RAISE: &str = "
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'sqep:raise', '0', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', KEYS[1], 'sqep:raise')
+end
+return redis.call('XSETID', KEYS[1], ARGV[1])";
+
+/// KEYS: stream lease groups dead. ARGV: token group mark n ids… then letters, each a count of fields and the fields.
+const SETTLE: &str = "
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local at = 5
+local last = 4 + tonumber(ARGV[4])
+while at <= last do
+  local upto = math.min(at + 999, last)
+  redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, at, upto))
+  at = upto + 1
+end
+while at <= #ARGV do
+  local n = tonumber(ARGV[at])
+  redis.call('XADD', KEYS[4], '*', unpack(ARGV, at + 1, at + n))
+  at = at + n + 1
+end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+return 1";
+
+/// Reads for one group.
+#[derive(Debug)]
+pub struct RedisInlet {
+    server: Server,
+    settings: StreamSettings,
+    keys: Keys,
+    group: String,
+    lease_time: Duration,
+    open: Option<Open>,
+    judged: bool,
+}
+
+/// A connection, the lease that goes with it, and the last id handed out.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    lease: Lease,
+    seen: EntryId,
+}
+
+impl RedisInlet {
+    /// For `group` on a partition of the stream of the settings.
+    pub fn new(
+        server: Server,
+        settings: StreamSettings,
+        partition: u16,
+        group: &str,
+        lease_time: Duration,
+    ) -> RedisInlet {
+        let keys = Keys::new(&settings.prefix, settings.kind, partition);
+        RedisInlet { server, settings, keys, group: group.to_owned(), lease_time, open: None, judged: false }
+    }
+
+    fn opened(&mut self) -> Result<&mut Open, TransportError> {
+        let closed = || TransportError::Gone(anyhow::anyhow!("the connection is closed"));
+        self.open.as_mut().ok_or_else(closed)
+    }
+
+    /// `XREADGROUP` inside a transaction that watches the lease: a reader that was paused past its lease can neither
+    /// take entries nor hide them in the group's pending list.
+    async fn read(&mut self, from: &str) -> Result<Held<Vec<Entry>>, TransportError> {
+        let (stream, group) = (self.keys.stream().to_owned(), self.group.clone());
+        let open = self.opened()?;
+        loop {
+            let mut guard = redis::pipe();
+            guard.cmd("WATCH").arg(open.lease.key()).ignore().cmd("GET").arg(open.lease.key());
+            let (token,): (Option<String>,) = open.connection.ask_all(&guard).await?;
+            if token.as_deref() != Some(open.lease.token()) {
+                return Ok(Held::Lost);
+            }
+            let mut read = redis::pipe();
+            read.atomic().cmd("XREADGROUP").arg("GROUP").arg(&group).arg(&group);
+            read.arg("COUNT").arg(ENTRIES_MAX).arg("STREAMS").arg(&stream).arg(from);
+            match open.connection.ask_all::<Value>(&read).await? {
+                // The lease was renewed in between: the same again.
+                Value::Nil => {}
+                Value::Array(mut replies) => {
+                    return Ok(Held::Yes(replies.pop().map(reply::entries_of_streams).unwrap_or_default()));
+                }
+                _ => return Ok(Held::Yes(Vec::new())),
+            }
+        }
+    }
+
+    /// Waits for an entry after the last one handed out, without taking it.
+    async fn wait(&mut self, wait: Duration) -> Result<(), TransportError> {
+        let stream = self.keys.stream().to_owned();
+        let open = self.opened()?;
+        let millis = u64::try_from(wait.min(BLOCK_MAX).as_millis()).unwrap_or(0).max(1);
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(1).arg("BLOCK").arg(millis).arg("STREAMS").arg(stream);
+        command.arg(open.seen.to_string());
+        open.connection.ask::<Value>(&command).await.map(drop)
+    }
+
+    /// How many entries lie at or before `at`, counting those no longer there: what the server needs for its lag.
+    async fn entries_read(&mut self, at: EntryId) -> Result<u64, TransportError> {
+        let stream = self.keys.stream().to_owned();
+        let open = self.opened()?;
+        let Some(info) = open.connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(&stream)).await? else {
+            return Ok(0);
+        };
+        let added = reply::number(reply::member(&info, "entries-added")).unwrap_or(0);
+        let last = reply::member(&info, "last-generated-id").map(reply::id).unwrap_or_default();
+        let mut after = at;
+        let mut unread = 0u64;
+        while after < last {
+            let mut page = redis::cmd("XRANGE");
+            page.arg(&stream).arg(format!("({after}")).arg("+").arg("COUNT").arg(ENTRIES_MAX);
+            let entries = reply::entries(open.connection.ask(&page).await?);
+            let Some(entry) = entries.last() else { break };
+            after = entry.id;
+            unread += u64::try_from(entries.len()).unwrap_or(0);
+        }
+        Ok(added.saturating_sub(unread))
+    }
+
+    async fn standing(&mut self) -> Result<Standing, TransportError> {
+        let (keys, group) = (self.keys.clone(), self.group.clone());
+        let open = self.opened()?;
+        let mut facts = redis::pipe();
+        facts.cmd("SET").arg(keys.born()).arg(unique()).arg("NX").ignore();
+        facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
+        facts.cmd("HGET").arg(keys.groups()).arg(&group);
+        let (born, trimmed, settled): (String, Option<String>, Option<String>) =
+            open.connection.ask_all(&facts).await?;
+        let last = last_id(&mut open.connection, &keys).await?;
+        let groups = open.connection.try_ask(redis::cmd("XINFO").arg("GROUPS").arg(keys.stream())).await?;
+        let groups = match groups {
+            Some(Value::Array(groups)) => groups,
+            _ => Vec::new(),
+        };
+        let mine = groups.iter().find(|info| reply::member(info, "name").map(reply::text).as_ref() == Some(&group));
+        let delivered = mine.and_then(|info| reply::member(info, "last-delivered-id")).map(reply::id);
+        open.seen = delivered.unwrap_or_default();
+        let parse = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let settled = delivered.map(|delivered| parse(settled).unwrap_or(delivered));
+        Ok(Standing { born, settled, last, trimmed: parse(trimmed).unwrap_or_default() })
+    }
+}
+
+fn kept(done: i64) -> Held<()> {
+    if done == 1 { Held::Yes(()) } else { Held::Lost }
+}
+
+impl Inlet for RedisInlet {
+    async fn open(&mut self) -> Result<Standing, TransportError> {
+        let old = self.open.take();
+        let mut connection = self.server.connect().await?;
+        if !self.judged {
+            connection.fit().await?;
+            self.judged = true;
+        }
+        if let Some(old) = old {
+            // Our own lease, kept over a reconnect, must not be waited for.
+            old.lease.release(&mut connection).await?;
+        }
+        let key = self.keys.lease(&self.group);
+        let lease = Lease::take(&mut connection, &self.server, &key, self.lease_time).await?;
+        self.open = Some(Open { connection, lease, seen: EntryId::ZERO });
+        self.standing().await
+    }
+
+    async fn raise(&mut self, floor: EntryId) -> Result<(), TransportError> {
+        let keys = self.keys.clone();
+        let open = self.opened()?;
+        if last_id(&mut open.connection, &keys).await? >= floor {
+            return Ok(());
+        }
+        warn!("raising the ids of {} above {floor}: it is younger than what the sink holds", keys.stream());
+        open.connection.run::<Value>(Script::new(RAISE).key(keys.stream()).arg(floor.to_string())).await.map(drop)
+    }
+
+    async fn place(&mut self, at: EntryId) -> Result<Held<()>, TransportError> {
+        let read = self.entries_read(at).await?;
+        let (keys, group) = (self.keys.clone(), self.group.clone());
+        let open = self.opened()?;
+        let script = Script::new(PLACE);
+        let mut call = script.key(keys.stream());
+        call.key(open.lease.key()).key(keys.groups());
+        call.arg(open.lease.token()).arg(&group).arg(at.to_string()).arg(read);
+        let done: i64 = open.connection.run(&call).await?;
+        open.seen = at;
+        Ok(kept(done))
+    }
+
+    async fn pending(&mut self, after: EntryId) -> Result<Held<Vec<Entry>>, TransportError> {
+        self.read(&after.to_string()).await
+    }
+
+    async fn next(&mut self, wait: Duration) -> Result<Held<Vec<Entry>>, TransportError> {
+        let mut found = self.read(">").await?;
+        if matches!(&found, Held::Yes(entries) if entries.is_empty()) && !wait.is_zero() {
+            self.wait(wait).await?;
+            found = self.read(">").await?;
+        }
+        if let Held::Yes(entries) = &found
+            && let Some(last) = entries.last()
+        {
+            self.opened()?.seen = last.id;
+        }
+        Ok(found)
+    }
+
+    async fn settle(&mut self, settlement: &Settlement) -> Result<Held<()>, TransportError> {
+        let Some(mark) = settlement.ids.iter().max() else { return Ok(Held::Yes(())) };
+        let (keys, group) = (self.keys.clone(), self.group.clone());
+        let open = self.opened()?;
+        let script = Script::new(SETTLE);
+        let mut call = script.key(keys.stream());
+        call.key(open.lease.key()).key(keys.groups()).key(keys.dead());
+        call.arg(open.lease.token()).arg(&group).arg(mark.to_string()).arg(settlement.ids.len());
+        for id in &settlement.ids {
+            call.arg(id.to_string());
+        }
+        for letter in &settlement.letters {
+            let fields = letter_fields(letter);
+            call.arg(fields.len() * 2);
+            for (name, value) in fields {
+                call.arg(name).arg(value);
+            }
+        }
+        Ok(kept(open.connection.run(&call).await?))
+    }
+
+    async fn burial_room(&mut self, bytes: usize) -> Result<Option<String>, TransportError> {
+        let (keys, max) = (self.keys.clone(), self.settings.dead_bytes_max);
+        dead_room(&mut self.opened()?.connection, &keys, max, bytes).await
+    }
+
+    async fn close(&mut self) {
+        if let Some(Open { mut connection, lease, .. }) = self.open.take()
+            && let Err(error) = lease.release(&mut connection).await
+        {
+            warn!("cannot give the lease back, it will pass: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Names of keys. All keys of one partition share a hash tag, so that they share a slot of a cluster.
+
+use serde::Deserialize;
+
+use crate::Kind;
+
+/// Section `stream` of every program's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamSettings {
+    /// What the stream holds: `bar:1d`, `bar:1m` and so on.
+    pub kind: Kind,
+    /// Separates worlds on one server.
+    pub prefix: String,
+    /// Over how many streams symbols are spread; the same for every program, for good.
+    pub partitions: u16,
+    /// Lets more than one source publish to one stream.
+    pub share: bool,
+    /// Groups that hold back producers, separated by commas; empty: those that exist.
+    pub groups: Vec<String>,
+    /// Entries a counted group may leave unsettled before producers wait.
+    pub backlog_entries_max: u64,
+    /// Percent of the server's `maxmemory` at which producers wait.
+    pub memory_percent_max: u64,
+    /// Bytes of dead letters a stream may have; over it, refusing and burying wait.
+    pub dead_bytes_max: u64,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        StreamSettings {
+            kind: Kind::BarDay,
+            prefix: "sqep".to_owned(),
+            partitions: 1,
+            share: false,
+            groups: Vec::new(),
+            backlog_entries_max: 50_000,
+            memory_percent_max: 80,
+            dead_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// The keys of one partition of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    stream: String,
+}
+
+impl Keys {
+    /// Keys of a partition, e.g. `sqep:{bar:1d:0}`.
+    pub fn new(prefix: &str, kind: Kind, partition: u16) -> Keys {
+        Keys { stream: format!("{prefix}:{{{kind}:{partition}}}") }
+    }
+
+    /// The keys beside a stream known by its own key.
+    pub fn of(stream: &str) -> Keys {
+        Keys { stream: stream.to_owned() }
+    }
+
+    /// The stream of entries.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Hash: `seq`, `totals`, and `f:` with the name of a file or dataset.
+    pub fn cursor(&self, source: &str) -> String {
+        format!("{}:cursor:{source}", self.stream)
+    }
+
+    /// Stream of dead letters.
+    pub fn dead(&self) -> String {
+        format!("{}:dead", self.stream)
+    }
+
+    /// Hash: group → id up to which it has settled.
+    pub fn groups(&self) -> String {
+        format!("{}:groups", self.stream)
+    }
+
+    /// Holder and token of a group's lease, expiring.
+    pub fn lease(&self, group: &str) -> String {
+        format!("{}:lease:{group}", self.stream)
+    }
+
+    /// Random, set once.
+    pub fn born(&self) -> String {
+        format!("{}:born", self.stream)
+    }
+
+    /// The id up to which the stream was trimmed.
+    pub fn trimmed(&self) -> String {
+        format!("{}:trimmed", self.stream)
+    }
+
+    /// The one source of the stream.
+    pub fn source(&self) -> String {
+        format!("{}:source", self.stream)
+    }
+}

@@ -1,0 +1,134 @@
+//! The envelope of an entry: fields around a payload. Knows their names and the rules of compatibility; must not know
+//! a server.
+
+use crate::{
+    EntryId, Reason, Record,
+    codec::{self, Decoded, Encoding},
+    record::Type,
+};
+
+/// The wire version this crate writes and reads.
+pub const VERSION: &str = "1";
+/// The original's spelling of SQEP-BAR-MINUTE, accepted on input.
+pub const MINITE: &str = "SQEP-BAR-MINITE";
+
+/// An entry as a server hands it over. No fields at all: it was deleted or trimmed while pending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place on the stream.
+    pub id: EntryId,
+    /// Names and values, in order.
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The fields of an entry, in the order they are written.
+pub fn envelope<'a>(
+    kind: &'static str,
+    source: &'a str,
+    encoding: Encoding,
+    records: &'a str,
+    payload: &'a [u8],
+) -> [(&'static str, &'a [u8]); 6] {
+    [
+        ("v", VERSION.as_bytes()),
+        ("type", kind.as_bytes()),
+        ("src", source.as_bytes()),
+        ("enc", encoding.name().as_bytes()),
+        ("n", records.as_bytes()),
+        ("p", payload),
+    ]
+}
+
+/// What an entry holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened<R> {
+    /// Who published it.
+    pub source: String,
+    /// Records and, if the payload has them, their versions.
+    pub decoded: Decoded<R>,
+}
+
+/// Why an entry as a whole cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    /// The reason code it is buried with.
+    pub reason: Reason,
+    /// The field at fault.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+fn unreadable(reason: Reason, field: &'static str, why: impl Into<String>) -> Unreadable {
+    Unreadable { reason, field, why: why.into() }
+}
+
+impl Entry {
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value.as_slice())
+    }
+
+    fn text(&self, name: &'static str) -> Result<&str, Unreadable> {
+        let bytes =
+            self.field(name).ok_or_else(|| unreadable(Reason::Undecodable, name, format!("no field {name:?}")))?;
+        std::str::from_utf8(bytes)
+            .map_err(|_| unreadable(Reason::Undecodable, name, format!("field {name:?} is not text")))
+    }
+
+    /// Records the entry says it holds; 1 when it does not say, or lies beyond the limit.
+    pub fn claimed(&self) -> u64 {
+        let claimed = self.text("n").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        if (1..=10_000).contains(&claimed) { claimed } else { 1 }
+    }
+
+    /// Opens the envelope and decodes the payload.
+    pub fn open<R: Record>(&self) -> Result<Opened<R>, Unreadable> {
+        if self.fields.is_empty() {
+            let why = "the entry was deleted or trimmed while it was pending";
+            return Err(unreadable(Reason::EntryEmpty, "", why));
+        }
+        let version = self.text("v")?;
+        if version != VERSION {
+            let why = format!("wire version {version:?}, this program reads {VERSION:?}: upgrade, then redrive");
+            return Err(unreadable(Reason::UnknownVersion, "v", why));
+        }
+        self.known_type::<R>()?;
+        let source = self.text("src")?.to_owned();
+        let encoding: Encoding = self
+            .text("enc")?
+            .parse()
+            .map_err(|e: codec::CodecError| unreadable(Reason::Undecodable, "enc", e.to_string()))?;
+        let payload = self.field("p").ok_or_else(|| unreadable(Reason::Undecodable, "p", "no field \"p\""))?;
+        let decoded = codec::decode::<R>(encoding, payload)
+            .map_err(|e| unreadable(Reason::Undecodable, "p", e.to_string()))?;
+        self.counted(&decoded)?;
+        Ok(Opened { source, decoded })
+    }
+
+    fn known_type<R: Record>(&self) -> Result<(), Unreadable> {
+        let name = self.text("type")?;
+        let minute = R::FIELDS.get(1).is_some_and(|field| field.kind == Type::Minute);
+        if name == R::TYPE || (minute && name == MINITE) {
+            return Ok(());
+        }
+        Err(unreadable(Reason::UnknownType, "type", format!("type {name:?} on a stream of {}", R::TYPE)))
+    }
+
+    fn counted<R>(&self, decoded: &Decoded<R>) -> Result<(), Unreadable> {
+        let claimed = self.text("n")?;
+        if claimed.parse() != Ok(decoded.records.len()) {
+            let why = format!("field \"n\" says {claimed:?}, the payload holds {}", decoded.records.len());
+            return Err(unreadable(Reason::Undecodable, "n", why));
+        }
+        let own = self.id.version();
+        match decoded.versions.iter().flatten().find(|&&version| version > own) {
+            Some(version) => {
+                let why = format!("version {version} is above that of its entry, {own}");
+                Err(unreadable(Reason::Undecodable, "p", why))
+            }
+            None => Ok(()),
+        }
+    }
+}

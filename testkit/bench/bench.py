@@ -1,0 +1,209 @@
+"""`make bench`: how fast each stage is, and the whole beside other pipelines, in one run on one machine.
+
+Every contestant reads the same Tushare files, turns lots and thousands of yuan into shares and yuan and codes into
+integers, passes the bars through a Redis of its own and writes sorted, zstd-compressed Parquet by year. What each
+archive holds is compared with the input, to the last digit, before a figure is printed.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+
+import archive
+import contest
+import machine
+import report
+from ours import KIND, STREAM, Ours, Stage
+from server import AOF, Server
+
+DAYS = 1_000
+SAMPLE_FILES = 50
+"""Files of the sample that tells Redis bytes a bar of a peer."""
+SIDE_BY_SIDE = "this project, side by side"
+
+
+@dataclasses.dataclass
+class Result:
+    """A whole pipeline, start to settled."""
+
+    name: str
+    bars: int
+    wall_s: list[float]
+    producer_mib: float
+    consumer_mib: float
+    redis_bytes: float
+    archive_bytes: float
+
+    @property
+    def rate(self) -> float:
+        """Bars a second, median of the runs."""
+        return self.bars / statistics.median(self.wall_s)
+
+
+class Bench:
+    """One size of input, all contestants."""
+
+    def __init__(self, args: argparse.Namespace, bars: int):
+        self.args = args
+        self.work = args.out / f"work-{bars}"
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self.input = self.work / "input"
+        self.ours = Ours(args.programs, self.work)
+        self.size = bars
+        self.runs = 0
+
+    def prepare(self) -> Stage:
+        """Generates the input and counts it."""
+        days = min(DAYS, self.size)
+        usage = self.ours.generate(self.input, max(1, self.size // days), days)
+        self.totals = archive.input_totals(self.input)
+        self.bars = self.totals[0]
+        return Stage("generate", self.bars, usage.wall_s, usage.cpu_s, usage.peak_mib)
+
+    def server(self) -> Server:
+        """A Redis nobody has used."""
+        self.runs += 1
+        return Server(self.work / f"redis-{self.runs}")
+
+    def check(self, name: str, folder: pathlib.Path) -> None:
+        """Refuses figures of work that was not done."""
+        held = archive.archive_totals(folder)
+        if held != self.totals:
+            raise SystemExit(f"{name} wrote other bars than it was given\n  given   {self.totals}\n  written {held}")
+
+    def stages(self) -> tuple[list[Stage], dict]:
+        """Each stage of ours alone, and the sizes that follow from it."""
+        root = self.work / "stages"
+        with self.server() as server:
+            stages = list(self.ours.stages(server, self.input, root, self.bars))
+            redis_bytes = server.client.memory_usage(STREAM, samples=0) / self.bars
+        self.check("sqep-parquet", root / KIND)
+        return stages, {"redis": redis_bytes, "archive": archive.size(root / KIND) / self.bars}
+
+    def us(self, redis_bytes: float) -> Result:
+        """Our programs side by side."""
+        walls, root = [], self.work / "ours"
+        for _ in range(self.args.repeat):
+            shutil.rmtree(root, ignore_errors=True)
+            with self.server() as server:
+                wall, producer, consumer = self.ours.side_by_side(server, self.input, root)
+            self.check(SIDE_BY_SIDE, root / KIND)
+            walls.append(wall)
+        size = archive.size(root / KIND) / self.bars
+        return Result(SIDE_BY_SIDE, self.bars, walls, producer.peak_mib, consumer.peak_mib, redis_bytes, size)
+
+    def peer(self, peer: contest.Peer) -> Result:
+        """Another pipeline."""
+        walls, out, log = [], self.work / "peer", self.work / "peer.log"
+        for _ in range(self.args.repeat if peer.repeat else 1):
+            shutil.rmtree(out, ignore_errors=True)
+            with self.server() as server:
+                wall, producer, consumer = peer.side_by_side(server, self.input, out, self.bars, log)
+            self.check(peer.name, out)
+            walls.append(wall)
+        size, redis_bytes = archive.size(out) / self.bars, self.redis_bytes(peer, log)
+        return Result(peer.name, self.bars, walls, producer.peak_mib, consumer.peak_mib, redis_bytes, size)
+
+    def redis_bytes(self, peer: contest.Peer, log: pathlib.Path) -> float:
+        """What a bar takes in Redis: the producer alone, on some of the files."""
+        sample = self.work / "sample"
+        shutil.rmtree(sample, ignore_errors=True)
+        sample.mkdir()
+        for path in sorted(self.input.rglob("*.csv"))[:SAMPLE_FILES]:
+            (sample / path.name).symlink_to(path)
+        with self.server() as server:
+            before = server.memory()
+            contest.run(peer.produce(server, sample), log)
+            return (server.memory() - before) / archive.input_totals(sample)[0]
+
+
+def stage_table(bars: int, stages: list[Stage]) -> tuple:
+    """Each stage alone."""
+    rows = [
+        [s.name, report.count(s.rate), report.seconds(s.wall_s), report.seconds(s.cpu_s), report.count(s.peak_mib)]
+        for s in stages
+    ]
+    return f"each stage alone, {bars:,} day bars", ["stage", "bars/s", "s", "CPU s", "peak MiB"], rows
+
+
+def contest_table(bars: int, results: list[Result]) -> tuple:
+    """All pipelines, ours first."""
+    head = ["pipeline", "bars/s", "ours is", "s", "producer MiB", "consumer MiB", "Redis B/bar", "Parquet B/bar"]
+    rows = [
+        [
+            r.name,
+            report.count(r.rate),
+            f"{results[0].rate / r.rate:.1f} ×",
+            report.seconds(statistics.median(r.wall_s)),
+            report.count(r.producer_mib),
+            report.count(r.consumer_mib),
+            report.each(r.redis_bytes),
+            report.each(r.archive_bytes),
+        ]
+        for r in results
+    ]
+    return f"start to settled, programs side by side, {bars:,} day bars", head, rows
+
+
+def target_folder() -> pathlib.Path:
+    """Where cargo builds."""
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
+    return pathlib.Path(json.loads(subprocess.check_output(command))["target_directory"])
+
+
+def arguments() -> argparse.Namespace:
+    """What to measure."""
+    target = target_folder()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bars", type=int, nargs="+", default=[1_000_000, 4_000_000], help="sizes, in day bars")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of the fast pipelines; the median counts")
+    parser.add_argument("--no-peers", action="store_true", help="only this project's programs")
+    parser.add_argument("--programs", type=pathlib.Path, default=target / "release", help="folder of the programs")
+    parser.add_argument("--out", type=pathlib.Path, default=target / "bench", help="folder for results")
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace, bars: int, show) -> dict:
+    """Everything about one size; tables are shown as they are ready."""
+    bench = Bench(args, bars)
+    generated = bench.prepare()
+    stages, sizes = bench.stages()
+    show(stage_table(bench.bars, [generated, *stages]))
+    peers = () if args.no_peers else contest.ALL
+    results = [bench.us(sizes["redis"]), *map(bench.peer, peers)]
+    show(contest_table(bench.bars, results))
+    shutil.rmtree(bench.work)
+    return {
+        "bars": bench.bars,
+        "stages": [dataclasses.asdict(stage) for stage in [generated, *stages]],
+        "bytes_a_bar": sizes,
+        "pipelines": [dataclasses.asdict(result) | {"bars_per_s": result.rate} for result in results],
+    }
+
+
+def main() -> None:
+    """Measures, prints and keeps."""
+    args = arguments()
+    args.out = args.out.absolute()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with Server(args.out / "redis-version") as server:
+        line = machine.describe(server.version(), AOF)
+    print(line, flush=True)
+    tables = []
+
+    def show(table: tuple) -> None:
+        tables.append(table)
+        print("\n" + report.text(*table), flush=True)
+
+    results = [measure(args, bars, show) for bars in args.bars]
+    report.save(args.out, line, tables, results)
+    print(f"\nkept as {args.out / 'bench.md'} and {args.out / 'bench.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""This project's programs as the benchmark runs them: their arguments, and each stage alone."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+
+import redis
+
+from programs import Program, Usage, run
+from server import Server
+
+STREAM = "sqep:{bar:1d:0}"
+GROUP = "parquet"
+KIND = "bar_1d"
+WINDOW = 64
+"""Entries a round trip, when entries are copied."""
+SETTLE_S_MAX = 600
+
+
+@dataclasses.dataclass
+class Stage:
+    """One stage, on its own."""
+
+    name: str
+    bars: int
+    wall_s: float
+    cpu_s: float | None = None
+    peak_mib: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Bars a second."""
+        return self.bars / self.wall_s
+
+
+class Ours:
+    """The programs, and where they write."""
+
+    def __init__(self, programs: pathlib.Path, work: pathlib.Path):
+        self.programs = programs
+        self.work = work
+        self.log = work / "ours.log"
+
+    def generate(self, out: pathlib.Path, symbols: int, days: int) -> Usage:
+        """A market in Tushare's shape."""
+        size = ["--symbols", str(symbols), "--days", str(days), "--seed", "1"]
+        return run([self.programs / "sqep", "gen", "--out", out, "--dialect", "tushare", *size], self.log)
+
+    def csv(self, server: Server, folder: pathlib.Path, *more: str) -> list:
+        """`sqep-csv` over a folder."""
+        return [
+            self.programs / "sqep-csv",
+            "--once",
+            *sets({"redis.url": server.url, "stream.kind": "bar:1d", "csv.dialect": "tushare"}),
+            *more,
+            folder,
+        ]
+
+    def parquet(self, server: Server, root: pathlib.Path, *more: str) -> list:
+        """`sqep-parquet` into a folder."""
+        keys = {"redis.url": server.url, "stream.kind": "bar:1d", "reader.start": "earliest", "parquet.root": root}
+        return [self.programs / "sqep-parquet", *sets(keys), *more]
+
+    def compact(self, root: pathlib.Path) -> list:
+        """`sqep compact` of a folder."""
+        return [self.programs / "sqep", "compact", *sets({"parquet.root": root})]
+
+    def stages(self, server: Server, folder: pathlib.Path, root: pathlib.Path, bars: int) -> Iterator[Stage]:
+        """Each stage alone, the output of one being the input of the next."""
+        yield stage("read, parse, check", bars, run(self.csv(server, folder, "--dry-run"), self.log))
+        yield stage("read, parse, check, publish", bars, run(self.csv(server, folder), self.log))
+        yield from copy(server.client, bars)
+        yield stage("deliver to Parquet", bars, run(self.parquet(server, root, "--once"), self.log))
+        yield stage("compact", bars, run(self.compact(root), self.log))
+
+    def side_by_side(self, server: Server, folder: pathlib.Path, root: pathlib.Path) -> tuple[float, Usage, Usage]:
+        """Both programs from their start until the stream is settled: seconds, producer, consumer."""
+        start = time.monotonic()
+        consumer = Program(self.parquet(server, root), self.log)
+        producer = Program(self.csv(server, folder), self.log)
+        produced = producer.wait()
+        wait_until_settled(server.client, consumer)
+        wall = time.monotonic() - start
+        return wall, produced, consumer.stop()
+
+
+def sets(keys: dict) -> list[str]:
+    """Configuration as arguments."""
+    return [word for key, value in keys.items() for word in ("--set", f"{key}={value}")]
+
+
+def stage(name: str, bars: int, usage: Usage) -> Stage:
+    """A stage that is one program."""
+    return Stage(name, bars, usage.wall_s, usage.cpu_s, usage.peak_mib)
+
+
+def copy(client: redis.Redis, bars: int) -> Iterator[Stage]:
+    """The entries of the stream into Redis and out of it again, by the Python client: what the server can do."""
+    entries = [fields for _, fields in client.xrange(STREAM)]
+    start = time.monotonic()
+    for at in range(0, len(entries), WINDOW):
+        pipe = client.pipeline(transaction=False)
+        for fields in entries[at : at + WINDOW]:
+            pipe.xadd("copy", fields)
+        pipe.execute()
+    yield Stage("Redis in: XADD of the same entries", bars, time.monotonic() - start)
+    client.xgroup_create("copy", "copy", "0")
+    start = time.monotonic()
+    while client.xreadgroup("copy", "one", {"copy": ">"}, count=WINDOW, noack=True):
+        pass
+    yield Stage("Redis out: XREADGROUP of them", bars, time.monotonic() - start)
+    client.delete("copy")
+
+
+def wait_until_settled(client: redis.Redis, consumer: Program) -> None:
+    """Until the group has acknowledged the last entry of the stream."""
+    last = client.xinfo_stream(STREAM)["last-generated-id"]
+    end = time.monotonic() + SETTLE_S_MAX
+    while not settled(client, last):
+        if consumer.process.poll() is not None or time.monotonic() > end:
+            raise SystemExit(f"the stream did not settle\n{consumer.tail()}")
+        time.sleep(0.01)
+
+
+def settled(client: redis.Redis, last: bytes) -> bool:
+    """Whether everything up to an id is acknowledged."""
+    return any(
+        group["name"] == GROUP.encode() and group["last-delivered-id"] == last and group["pending"] == 0
+        for group in client.xinfo_groups(STREAM)
+    )
