@@ -115,20 +115,20 @@ need_python() {
 
 case "${1:-}" in
   demo)
-    need_cc
     need_rust
+    need_cc
     need_redis
     ;;
   test)
-    need_cc
     need_rust
     need_rust_tools
+    need_cc
     need_redis
     need_python
     ;;
   bench)
-    need_cc
     need_rust
+    need_cc
     need_redis
     need_python
     ;;

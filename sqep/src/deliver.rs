@@ -421,3 +421,23 @@ impl<R: Record> InHand<R> {
         }
     }
 }
+
+/// What the operator's `sqep group resume` does where a reader stopped with a word on marks: everything the stream still
+/// holds is read again, which is once by key.
+pub async fn resume<S: Sink, I: Inlet>(partition: u16, sink: &mut S, inlet: &mut I) -> anyhow::Result<()> {
+    let resumed = take_again(partition, sink, inlet).await;
+    inlet.close().await;
+    resumed
+}
+
+async fn take_again<S: Sink, I: Inlet>(partition: u16, sink: &mut S, inlet: &mut I) -> anyhow::Result<()> {
+    let standing = inlet.open().await?;
+    let mark = sink.mark(partition).await?;
+    let Plan::Place { floor, mark, .. } = Asker::resume(&standing, mark.as_ref()) else { return Ok(()) };
+    inlet.raise(floor).await?;
+    sink.save(partition, &mark).await?;
+    match inlet.place(mark.id).await? {
+        Held::Yes(()) => Ok(()),
+        Held::Lost => anyhow::bail!("another reader took the lease meanwhile: try again"),
+    }
+}

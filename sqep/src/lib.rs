@@ -44,3 +44,6 @@ pub mod redis;
 pub mod transport;
 #[cfg(feature = "runtime")]
 pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Totals, WriteError};
+/// The error type of connectors' hand-overs, for those who implement them.
+#[cfg(feature = "runtime")]
+pub use anyhow;

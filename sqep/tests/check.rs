@@ -1,5 +1,7 @@
 //! Each rule with a row that passes and one that breaks it, and the unit alarm on known turnovers.
 
+use std::sync::LazyLock;
+
 use chrono::{NaiveDate, NaiveDateTime};
 use proptest::prelude::*;
 use sqep::{
@@ -44,8 +46,8 @@ fn reference() -> RefDay {
 }
 
 fn findings<R: Record>(record: &R, kind: Kind) -> Vec<(Reason, String)> {
-    let calendar = Calendar::published();
-    let mut checker = Checker::new(&calendar);
+    static CALENDAR: LazyLock<Calendar> = LazyLock::new(Calendar::published);
+    let mut checker = Checker::new(&CALENDAR);
     checker.check(record, kind).iter().map(|finding| (finding.reason, finding.field.clone())).collect()
 }
 
@@ -107,13 +109,21 @@ fn a_number_that_is_none_is_not_finite() {
 
 #[test]
 fn a_price_is_above_zero() {
-    assert_eq!(changed(|bar| bar.low = 0.0), only(Reason::PriceNotPositive, "low"));
-    assert_eq!(changed(|bar| bar.low = -0.01), only(Reason::PriceNotPositive, "low"));
-    let zero = changed(|bar| (bar.open, bar.high, bar.low, bar.close) = (0.0, 0.0, 0.0, 0.0));
+    let unlimited = |change: fn(&mut DayBar)| {
+        changed(|bar| {
+            (bar.buy_limit, bar.sell_limit) = (None, None);
+            change(bar);
+        })
+    };
+    assert_eq!(unlimited(|bar| bar.low = 0.001), []);
+    assert_eq!(unlimited(|bar| bar.low = 0.0), only(Reason::PriceNotPositive, "low"));
+    assert_eq!(unlimited(|bar| bar.low = -0.01), only(Reason::PriceNotPositive, "low"));
+    let zero = unlimited(|bar| (bar.open, bar.high, bar.low, bar.close) = (0.0, 0.0, 0.0, 0.0));
     assert_eq!(zero, only(Reason::PriceNotPositive, "open"));
-    assert_eq!(changed(|bar| bar.sell_limit = Some(0.001)), []);
-    assert_eq!(changed(|bar| bar.buy_limit = Some(0.0)).first(), Some(&(Reason::PriceNotPositive, "buy_limit".into())));
-    assert_eq!(changed(|bar| bar.sell_limit = Some(-1.0)), only(Reason::PriceNotPositive, "sell_limit"));
+    assert_eq!(unlimited(|bar| bar.sell_limit = Some(0.001)), []);
+    assert_eq!(unlimited(|bar| bar.sell_limit = Some(-1.0)), only(Reason::PriceNotPositive, "sell_limit"));
+    let zero_limit = changed(|bar| bar.buy_limit = Some(0.0));
+    assert_eq!(zero_limit.first(), Some(&(Reason::PriceNotPositive, "buy_limit".to_owned())));
 }
 
 #[test]
@@ -245,7 +255,7 @@ fn a_label_between_minutes_is_illegal() {
 fn several_faults_are_all_found_and_the_next_record_starts_clean() {
     let calendar = Calendar::published();
     let mut checker = Checker::new(&calendar);
-    let broken = DayBar { low: 0.0, vol: -1.0, frame: date("2024-03-02"), ..day() };
+    let broken = DayBar { low: 0.0, vol: -1.0, frame: date("2024-03-02"), sell_limit: None, ..day() };
     let reasons: Vec<Reason> = checker.check(&broken, Kind::BarDay).iter().map(|finding| finding.reason).collect();
     assert_eq!(reasons, [Reason::PriceNotPositive, Reason::Negative, Reason::NotASession]);
     assert_eq!(checker.check(&broken, Kind::BarDay)[0].value, "0");

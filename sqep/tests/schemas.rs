@@ -9,6 +9,8 @@ use sqep::{
     codec::{self, Encoding, Limits, pack::PAYLOAD_BYTES_MAX},
     kind::Grid,
     record::{Field, Type},
+    redis::keys::{Keys, StreamSettings},
+    wire,
 };
 
 #[derive(Deserialize)]
@@ -53,6 +55,7 @@ struct Wire {
     stream: Stream,
     key: Vec<Named>,
     entry: Vec<Named>,
+    letter: Vec<Named>,
     limits: WireLimits,
     version: Version,
     encoding: BTreeMap<String, BTreeMap<String, String>>,
@@ -172,7 +175,7 @@ fn every_kind_is_carried_by_exactly_one_schema() {
 
 #[test]
 fn only_the_minute_bar_has_an_alias_and_it_is_the_originals_spelling() {
-    assert_eq!(load::<RecordSchema>("bar_1m.toml").alias.as_deref(), Some("SQEP-BAR-MINITE"));
+    assert_eq!(load::<RecordSchema>("bar_1m.toml").alias.as_deref(), Some(wire::MINITE));
     assert_eq!(load::<RecordSchema>("bar_1d.toml").alias, None);
     assert_eq!(load::<RecordSchema>("ref_1d.toml").alias, None);
 }
@@ -323,18 +326,35 @@ fn the_minute_grids_are_those_of_the_code() {
 }
 
 #[test]
-fn the_stream_key_is_built_as_the_example_shows() {
-    let Wire { v, stream, entry, key, .. } = load("wire.toml");
-    let built = stream
-        .key
-        .replace("PREFIX", &stream.prefix_default)
-        .replace("KIND", Kind::BarDay.name())
-        .replace("PARTITION", "0");
-    assert_eq!(built, stream.example);
-    assert_eq!((v, stream.partitions_default), (1, 1));
-    let names: Vec<&str> = entry.iter().map(|field| field.name.as_str()).collect();
-    assert_eq!(names, ["v", "type", "src", "enc", "n", "p"]);
+fn the_keys_are_those_of_the_code() {
+    let Wire { stream, key, .. } = load("wire.toml");
+    let settings = StreamSettings::default();
+    assert_eq!((stream.prefix_default, stream.partitions_default), (settings.prefix.clone(), settings.partitions));
+    let keys = Keys::new(&settings.prefix, Kind::BarDay, 0);
+    assert_eq!(stream.example, keys.stream());
+    let form = stream.key.replace("KIND", Kind::BarDay.name()).replace("PARTITION", "0");
+    assert_eq!(form.replace("PREFIX", &settings.prefix), keys.stream());
+    let coded = [
+        keys.cursor("SOURCE"),
+        keys.source(),
+        keys.dead(),
+        keys.groups(),
+        keys.lease("GROUP"),
+        keys.born(),
+        keys.trimmed(),
+    ];
+    let stated: Vec<String> = key.iter().map(|key| format!("{}:{}", stream.example, key.name)).collect();
+    assert_eq!(stated, coded);
     assert!(key.iter().all(|key| key.kind.is_some() && !key.holds.is_empty()));
+}
+
+#[test]
+fn the_entry_fields_are_those_of_the_code() {
+    let Wire { v, entry, .. } = load("wire.toml");
+    let coded = wire::envelope(DayBar::TYPE, "src", Encoding::Arrow, "0", &[]).map(|(name, _)| name);
+    let stated: Vec<&str> = entry.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(stated, coded);
+    assert_eq!(v.to_string(), wire::VERSION);
     assert!(entry.iter().all(|field| field.kind.is_none() && !field.holds.is_empty()));
 }
 
@@ -353,8 +373,9 @@ fn the_written_protocol_names_every_field_kind_reason_key_and_limit() {
         says(&format!("| `{reason}` | {} | {} |", severity.as_str().unwrap(), reason.fact()));
     }
     let wire: Wire = load("wire.toml");
-    wire.key.iter().for_each(|key| says(&format!("`…:{}`", key.name)));
+    wire.key.iter().for_each(|key| says(&format!("| `…:{}` | {} | {} |", key.name, key.kind.as_deref().unwrap_or_default(), key.holds)));
     wire.entry.iter().for_each(|field| says(&format!("| `{}` |", field.name)));
+    wire.letter.iter().for_each(|field| says(&format!("| `{}` | {} |", field.name, field.holds)));
     wire.grid.iter().for_each(|grid| says(&format!("| `{}` | {} |", grid.kind, grid.labels)));
     for limit in ["64,000 bytes", "10,000 records", "1 MiB"] {
         says(limit);

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import time
 
 import redis
@@ -26,7 +27,9 @@ class Server:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        self.socket = folder / "redis.sock"
+        # The path of a socket has 107 bytes at most.
+        self.nook = tempfile.TemporaryDirectory(prefix="sqep-bench-")
+        self.socket = pathlib.Path(self.nook.name) / "redis.sock"
 
     def __enter__(self) -> "Server":
         self.folder.mkdir(parents=True)
@@ -55,11 +58,12 @@ class Server:
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder)
+        self.nook.cleanup()
 
     @property
     def url(self) -> str:
         """The address as programs of this project take it."""
-        return f"unix://{self.socket}"
+        return f"redis+unix://{self.socket}"
 
     def memory(self) -> int:
         """Bytes in use."""

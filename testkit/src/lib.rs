@@ -1,3 +1,4 @@
 //! Servers a test owns, fakes, suites that every source and sink must pass, and a market to feed them.
 
 pub mod market;
+pub mod sim;

@@ -33,12 +33,11 @@ pub struct Options {
     pub zstd_level: i32,
     /// Files that are merged at once; more are merged in rounds, so that memory does not grow with their number.
     pub inputs_max: usize,
-    pub(crate) hook: Hook,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { zstd_level: 3, inputs_max: 32, hook: go_on }
+        Options { zstd_level: 3, inputs_max: 32 }
     }
 }
 
@@ -88,6 +87,10 @@ impl Report {
 
 /// Compacts every partition folder of every kind below the root that is not one compacted file already.
 pub fn compact_root(root: &Path, options: Options) -> Result<Report, ArchiveError> {
+    compact_root_with(root, options, go_on)
+}
+
+pub(crate) fn compact_root_with(root: &Path, options: Options, hook: Hook) -> Result<Report, ArchiveError> {
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| root.join(kind.table()).is_dir()).collect();
     if kinds.is_empty() {
         let expected = Kind::ALL.map(Kind::table).join(" ");
@@ -97,7 +100,7 @@ pub fn compact_root(root: &Path, options: Options) -> Result<Report, ArchiveErro
     for kind in kinds {
         folders.extend(layout::folders(&root.join(kind.table()))?.into_iter().map(|folder| (kind, folder)));
     }
-    run(root, &folders, options)
+    run(root, &folders, options, hook)
 }
 
 /// Compacts partition folders of one kind, as [`quiet_partitions`](crate::quiet_partitions) finds them.
@@ -108,10 +111,15 @@ pub fn compact_partitions(
     options: Options,
 ) -> Result<Report, ArchiveError> {
     let folders: Vec<_> = folders.iter().map(|folder| (kind, folder.clone())).collect();
-    run(root, &folders, options)
+    run(root, &folders, options, go_on)
 }
 
-fn run(root: &Path, folders: &[(Kind, PathBuf)], options: Options) -> Result<Report, ArchiveError> {
+fn run(
+    root: &Path,
+    folders: &[(Kind, PathBuf)],
+    options: Options,
+    hook: Hook,
+) -> Result<Report, ArchiveError> {
     let mut report = Report::default();
     let mut kinds: Vec<Kind> = folders.iter().map(|&(kind, _)| kind).collect();
     kinds.dedup();
@@ -126,7 +134,7 @@ fn run(root: &Path, folders: &[(Kind, PathBuf)], options: Options) -> Result<Rep
         leftovers(home.state(), COMPACT)?;
     }
     for (kind, folder) in folders {
-        match compact(&Home::new(root, &kind.table()), *kind, folder, options) {
+        match compact(&Home::new(root, &kind.table()), *kind, folder, options, hook) {
             Ok(Some(done)) => report.compacted.push(done),
             Ok(None) => report.left_alone += 1,
             Err(error) => report.failed.push(Failed { folder: folder.clone(), error }),
@@ -145,6 +153,7 @@ fn compact(
     kind: Kind,
     folder: &Path,
     options: Options,
+    hook: Hook,
 ) -> Result<Option<Compacted>, ArchiveError> {
     let inputs = layout::files(folder)?;
     if is_done(&inputs) {
@@ -159,11 +168,11 @@ fn compact(
     let (few, _drafts) = rounds.reduce(inputs.clone())?;
     let writer = rounds.merge(&few)?;
     let rows_after = writer.rows();
-    writer.place(&target, options.hook)?;
+    writer.place(&target, hook)?;
     prove(&target, rows_after)?;
     for input in inputs.iter().filter(|&input| *input != target) {
         fs::remove_file(input).map_err(io_at("remove compacted input", input))?;
-        (options.hook)(Step::Unlinked);
+        hook(Step::Unlinked);
     }
     sync(folder)?;
     let bytes_after = bytes(std::slice::from_ref(&target))?;

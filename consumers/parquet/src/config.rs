@@ -1,10 +1,15 @@
-//! The section `[parquet]` of the configuration: what may be said of an archive. Must not touch the disk.
+//! The section `[parquet]` of the configuration: what may be said of an archive. Must not write.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use rustix::fs::{Access, access};
 use serde::Deserialize;
 
-use crate::{ArchiveError, Options};
+use crate::{ArchiveError, Options, error::io_at};
 
 /// Where and how to write.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -55,6 +60,15 @@ impl Config {
         Ok(())
     }
 
+    /// Whether the archive, or the folder it would be made in, can be written; writes nothing.
+    pub fn check(&self) -> Result<(), ArchiveError> {
+        self.validate()?;
+        let there = self.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        access(there, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| io_at("write to", there)(error.into()))
+            .and_then(|()| if there.is_dir() { Ok(()) } else { Err(not_a_folder(there)) })
+    }
+
     /// How compaction is to work.
     pub fn compaction(&self) -> Options {
         Options { zstd_level: self.compact_zstd_level, ..Options::default() }
@@ -64,6 +78,10 @@ impl Config {
     pub fn quiet(&self) -> Option<Duration> {
         (self.quiet_s > 0).then(|| Duration::from_secs(self.quiet_s))
     }
+}
+
+fn not_a_folder(path: &Path) -> ArchiveError {
+    io_at("write to", path)(io::ErrorKind::NotADirectory.into())
 }
 
 #[cfg(test)]
@@ -78,6 +96,16 @@ mod tests {
         assert!(told(Config::default()).contains("parquet.root"));
         assert!(told(Config { records_max: 0, ..good.clone() }).contains("parquet.records_max"));
         assert!(told(Config { zstd_level: 23, ..good.clone() }).contains("23"));
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_made_is_told_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| Config { root: folder.path().join(path), ..Config::default() };
+        at("not/yet/there").check().unwrap();
+        std::fs::write(folder.path().join("file"), b"in the way").unwrap();
+        assert!(at("file/bars").check().unwrap_err().to_string().contains("file"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

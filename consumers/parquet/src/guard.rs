@@ -1,9 +1,9 @@
-//! Whether the archive is still the one that was opened. Knows its lock and the marks it must hold; must not know rows.
+//! Whether the archive is still the one that was opened. Knows its locks and the marks it must hold; must not know rows.
 //!
 //! A root that was deleted, unmounted or swapped under a running program must not be begun anew: the stream has long
 //! acknowledged what the old one held. The same archive come back (remounted, restored) is taken up again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use sqep::Mark;
 
@@ -17,28 +17,29 @@ use crate::{
 
 const DOING: &str = "writes this archive";
 
-/// The right to write one kind of an archive.
+/// The right to write one kind of an archive, partition by partition of the stream.
 #[derive(Debug)]
 pub(crate) struct Guard {
     home: Home,
+    held: BTreeMap<u16, Held>,
+}
+
+/// The right to write one partition of the stream, and how far the archive holds it.
+#[derive(Debug)]
+struct Held {
     lock: Lock,
-    marks: BTreeMap<u16, Mark>,
+    mark: Option<Mark>,
 }
 
 impl Guard {
-    /// Opens the archive, makes it at the first start, and clears away what a killed process left.
+    /// Opens the archive, and makes it at the first start.
     pub(crate) fn open(home: Home) -> Result<Guard, ArchiveError> {
         home.found_state()?;
-        let lock = Lock::take(&home.writer_lock(), DOING)?;
         if !home.data().is_dir() && home.has_marks()? {
             return Err(ArchiveError::Vanished { root: home.root().to_owned(), path: home.data().to_owned() });
         }
         home.found()?;
-        let removed = leftovers(home.state(), WRITE)?;
-        if removed > 0 {
-            tracing::info!(removed, folder = ?home.state(), "cleared away drafts of a killed process");
-        }
-        Ok(Guard { home, lock, marks: BTreeMap::new() })
+        Ok(Guard { home, held: BTreeMap::new() })
     }
 
     pub(crate) fn home(&self) -> &Home {
@@ -47,51 +48,62 @@ impl Guard {
 
     /// The mark kept last.
     pub(crate) fn mark(&mut self, partition: u16) -> Result<Option<Mark>, ArchiveError> {
-        let found = mark::load(&self.home, partition)?;
-        if let Some(mark) = &found {
-            self.marks.insert(partition, mark.clone());
-        }
-        Ok(found)
+        self.check(partition)?;
+        mark::load(&self.home, partition)
     }
 
     /// Keeps a mark.
     pub(crate) fn save(&mut self, partition: u16, mark: &Mark) -> Result<(), ArchiveError> {
-        self.check()?;
+        self.check(partition)?;
         mark::store(&self.home, partition, mark)?;
-        self.marks.insert(partition, mark.clone());
+        self.held.entry(partition).and_modify(|held| held.mark = Some(mark.clone()));
         Ok(())
     }
 
-    /// Passes while the archive is the one that was opened.
-    pub(crate) fn check(&mut self) -> Result<(), ArchiveError> {
-        for path in [self.home.data(), &self.home.writer_lock()] {
+    /// Passes while the archive is the one that was opened and this process alone writes the partition.
+    pub(crate) fn check(&mut self, partition: u16) -> Result<(), ArchiveError> {
+        let path = self.home.writer_lock(partition);
+        let Some(held) = self.held.get(&partition) else { return self.take(partition) };
+        for path in [self.home.data(), &path] {
             if !path.exists() {
                 return Err(self.vanished(path.to_owned()));
             }
         }
-        if self.lock.is_in_place() { Ok(()) } else { self.take_up_again() }
+        if held.lock.is_in_place() { Ok(()) } else { self.take_again(partition) }
     }
 
-    fn take_up_again(&mut self) -> Result<(), ArchiveError> {
-        let lock = Lock::take_existing(&self.home.writer_lock(), DOING)?;
-        if lock.name() != self.lock.name() {
-            return Err(self.replaced("it is another archive".into()));
+    /// Begins: takes the lock, and clears away what a killed process left.
+    fn take(&mut self, partition: u16) -> Result<(), ArchiveError> {
+        let lock = Lock::take(&self.home.writer_lock(partition), DOING)?;
+        let removed = leftovers(self.home.state(), &format!("{WRITE}{partition}-"))?;
+        if removed > 0 {
+            tracing::info!(removed, folder = ?self.home.state(), "cleared away drafts of a killed process");
         }
-        for (&partition, ours) in &self.marks {
-            if mark::load(&self.home, partition)?.as_ref() != Some(ours) {
-                return Err(self.replaced(format!("its mark of partition {partition} is not {}", ours.id)));
-            }
-        }
-        tracing::info!(root = ?self.home.root(), "the archive is back");
-        self.lock = lock;
+        let mark = mark::load(&self.home, partition)?;
+        self.held.insert(partition, Held { lock, mark });
         Ok(())
     }
 
-    fn vanished(&self, path: std::path::PathBuf) -> ArchiveError {
-        ArchiveError::Vanished { root: self.home.root().to_owned(), path }
+    /// The lock's file is not the one we hold: the same archive come back, or another.
+    fn take_again(&mut self, partition: u16) -> Result<(), ArchiveError> {
+        let lock = Lock::take_existing(&self.home.writer_lock(partition), DOING)?;
+        let found = mark::load(&self.home, partition)?;
+        let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
+        let why = match &held.mark {
+            _ if lock.name() != held.lock.name() => "it is another archive".to_owned(),
+            Some(ours) if found.as_ref() != Some(ours) => {
+                format!("its mark of partition {partition} is not {}", ours.id)
+            }
+            _ => {
+                tracing::info!(root = ?self.home.root(), "the archive is back");
+                held.lock = lock;
+                return Ok(());
+            }
+        };
+        Err(ArchiveError::Replaced { root: self.home.root().to_owned(), why })
     }
 
-    fn replaced(&self, why: String) -> ArchiveError {
-        ArchiveError::Replaced { root: self.home.root().to_owned(), why }
+    fn vanished(&self, path: PathBuf) -> ArchiveError {
+        ArchiveError::Vanished { root: self.home.root().to_owned(), path }
     }
 }

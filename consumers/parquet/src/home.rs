@@ -40,9 +40,9 @@ impl Home {
         &self.state
     }
 
-    /// Who may write batches of this kind.
-    pub(crate) fn writer_lock(&self) -> PathBuf {
-        self.state.join("lock")
+    /// Who may write batches of a partition of the stream.
+    pub(crate) fn writer_lock(&self, partition: u16) -> PathBuf {
+        self.state.join(format!("lock-{partition}"))
     }
 
     /// The mark of a partition of the stream.

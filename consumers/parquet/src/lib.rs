@@ -5,7 +5,7 @@
 //! ```text
 //! ROOT/bar_1d/year=2024/p0_1709258400000-0_1709258400005-3_9f86d081884c7d65.parquet   one batch
 //! ROOT/bar_1m/date=2024-03-01/compact_2c26b46b68ffc68f.parquet                        what compaction made of many
-//! ROOT/_sqep/bar_1d/{lock,mark-0.json,*.tmp}                                          the sink's own
+//! ROOT/_sqep/bar_1d/{lock-0,mark-0.json,*.tmp}                                          the sink's own
 //! ```
 //!
 //! A kind's folder holds partition folders and a partition folder whole Parquet files, nothing else, at any moment:

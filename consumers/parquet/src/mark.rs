@@ -11,7 +11,7 @@ use sqep::Mark;
 
 use crate::{
     ArchiveError,
-    clean::Draft,
+    clean::{Draft, WRITE},
     error::io_at,
     home::{Home, sync},
 };
@@ -31,7 +31,7 @@ pub(crate) fn load(home: &Home, partition: u16) -> Result<Option<Mark>, ArchiveE
 pub(crate) fn store(home: &Home, partition: u16, mark: &Mark) -> Result<(), ArchiveError> {
     let path = home.mark(partition);
     let text = serde_json::to_vec(mark).map_err(|source| ArchiveError::Mark { path: path.clone(), source })?;
-    let draft = Draft::new(home.state().join(format!("write-mark-{partition}.tmp")));
+    let draft = Draft::new(home.state().join(format!("{WRITE}{partition}-mark.tmp")));
     put(draft.path(), &text).map_err(io_at("write mark", draft.path()))?;
     draft.rename(&path)?;
     sync(home.state())

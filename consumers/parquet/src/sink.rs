@@ -38,8 +38,8 @@ pub struct ParquetSink<R> {
     record: PhantomData<fn() -> R>,
 }
 
-/// Opens the archive at `config.root` for writing one kind, and makes it at the first start. A second writer of the
-/// kind is refused while this one lives.
+/// Opens the archive at `config.root` for writing one kind, and makes it at the first start. Each partition of the
+/// stream belongs, from its first use, to one process; another that asks for its mark is refused while that one lives.
 pub fn open<R: Record>(config: Config, kind: Kind) -> Result<ParquetSink<R>, ArchiveError> {
     config.validate()?;
     if !R::fits(kind) {
@@ -57,7 +57,7 @@ impl<R: Record> ParquetSink<R> {
     }
 
     fn put(&mut self, batch: &Batch<'_, R>) -> Result<(), ArchiveError> {
-        self.guard.check()?;
+        self.guard.check(batch.partition)?;
         for (folder, mut positions) in split(batch.rows).map_err(|at| no_frame(batch, at))? {
             sort(batch, &mut positions);
             self.put_file(folder, &positions, batch)?;
@@ -67,7 +67,7 @@ impl<R: Record> ParquetSink<R> {
 
     fn put_file(&self, folder: Folder, positions: &[usize], batch: &Batch<'_, R>) -> Result<(), ArchiveError> {
         let home = self.guard.home();
-        let draft = Draft::new(home.state().join(format!("{WRITE}p{}.tmp", batch.partition)));
+        let draft = Draft::new(home.state().join(format!("{WRITE}{}-rows.tmp", batch.partition)));
         let mut writer = FileWriter::create(draft, &self.schema, &self.label, self.config.zstd_level)?;
         let mut hasher = Xxh3::new();
         for slice in positions.chunks(SLICE_ROWS) {

@@ -18,6 +18,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// Bytes hashed at once.
 const HASH_BYTES_MAX: usize = 256 * 1024;
 
+/// How gzip and zstd begin.
+const PACKED: [&[u8]; 2] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd]];
+
 /// A file as its folder shows it. While it stays the same, the content is not looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
@@ -66,6 +69,8 @@ pub struct Print {
     pub before: Option<(String, Option<u8>)>,
     /// The last byte.
     pub last: Option<u8>,
+    /// Whether it begins as gzip or zstd do.
+    pub packed: bool,
 }
 
 impl Print {
@@ -78,7 +83,7 @@ impl Print {
     pub fn read(mut input: impl Read, place: u64) -> io::Result<Print> {
         let mut hasher = Xxh3::new();
         let mut buffer = vec![0; HASH_BYTES_MAX];
-        let mut print = Print { bytes: 0, hash: String::new(), before: None, last: None };
+        let mut print = Print { bytes: 0, hash: String::new(), before: None, last: None, packed: false };
         loop {
             let held = match input.read(&mut buffer) {
                 Ok(held) => buffer.get(..held).unwrap_or_default(),
@@ -94,6 +99,7 @@ impl Print {
     }
 
     fn note(&mut self, hasher: &mut Xxh3, held: &[u8], place: u64) {
+        self.packed |= self.bytes == 0 && PACKED.iter().any(|mark| held.starts_with(mark));
         let ahead = usize::try_from(place.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
         if self.before.is_none() && ahead <= held.len() && (ahead < held.len() || held.is_empty()) {
             let (before, after) = held.split_at(ahead);
@@ -173,10 +179,8 @@ pub struct Terms {
     pub mapping: String,
     /// An entry of this pass or an earlier one is ignored.
     pub forced_pass: Option<u64>,
-    /// A last line without its end is left for later.
+    /// A last line without its end is left for later, unless the content is compressed.
     pub holds_tail: bool,
-    /// The content is compressed.
-    pub packed: bool,
 }
 
 /// What is to be done with a file.
@@ -269,7 +273,7 @@ impl Terms {
     /// How the last row of a file of this content ends, once all of it is done.
     pub fn tail(&self, print: &Print) -> Tail {
         match print.last {
-            _ if self.packed => Tail::Torn,
+            _ if print.packed => Tail::Torn,
             None | Some(b'\n') => Tail::Closed,
             Some(_) if self.holds_tail => Tail::Held,
             Some(_) => Tail::Open,
@@ -313,6 +317,12 @@ impl Ledger {
 }
 
 impl Entry {
+    /// Whether the same content was refused for the same reason, read the same way.
+    pub fn is_same_refusal(&self, other: &Entry) -> bool {
+        let same = self.hash == other.hash && self.bytes == other.bytes && self.mapping == other.mapping;
+        same && self.state == State::Refused && other.state == State::Refused && self.verdict == other.verdict
+    }
+
     /// The cursor field that stores it.
     pub fn field(&self, key: &str) -> Result<(String, Option<String>), serde_json::Error> {
         Ok((key.to_owned(), Some(serde_json::to_string(self)?)))

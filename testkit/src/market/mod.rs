@@ -41,8 +41,8 @@ pub const SYMBOLS_MAX: usize = 10_000;
 
 /// One security in this many is listed while the market runs.
 const LISTS_LATE_ONE_IN: u32 = 16;
-/// A late listing happens within this many sessions of the start.
-const LISTS_LATE_SESSIONS_MAX: u32 = 500;
+/// A late listing happens within this many sessions of the start, so that a market of more days has bars of all.
+const LISTS_LATE_SESSIONS_MAX: u32 = 60;
 
 /// What determines a market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -74,8 +74,11 @@ impl Walk {
         let close = first_close(board, &mut rng);
         let (volatility, beta) = temper(board, &mut rng);
         let long_listed = security.listed < security.since;
-        let factor =
-            if long_listed && board != Board::Index { FACTOR_ONE + rng.below(900_000) } else { FACTOR_ONE };
+        let factor = match board {
+            board if board == Board::Index || !long_listed => FACTOR_ONE,
+            Board::Fund | Board::FundStar => FACTOR_ONE + rng.below(4_000),
+            _ => FACTOR_ONE + rng.below(900_000),
+        };
         let st_left = if long_listed && board.is_stock() && rng.once_in(30) { 1 + rng.below(300) } else { 0 };
         Walk {
             symbol: security.symbol,

@@ -1,0 +1,106 @@
+//! `sqep-parquet`: delivers one stream to a Parquet archive, and compacts the partitions that have gone quiet.
+//!
+//! Knows the order of a program's life; must not know streams or files: those are [`sqep::app`] and [`sqep_parquet`].
+
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use clap::Parser;
+use serde::Deserialize;
+use sqep::{
+    DayBar, Kind, MinuteBar, Record, RefDay,
+    app::{self, App, Args, CalendarSettings, Inward, ReaderSettings, Usage},
+    redis::{RedisSettings, keys::StreamSettings},
+};
+use sqep_parquet::{ArchiveError, Config, compact_partitions, open, quiet_partitions};
+
+/// The group's name unless `reader.group` says another.
+const NAME: &str = "parquet";
+/// How often the program looks for quiet partitions.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Delivers one stream of market bars to a hive-partitioned Parquet archive.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    common: Args,
+}
+
+impl AsRef<Args> for Arguments {
+    fn as_ref(&self) -> &Args {
+        &self.common
+    }
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    redis: RedisSettings,
+    stream: StreamSettings,
+    reader: ReaderSettings,
+    calendar: CalendarSettings,
+    parquet: Config,
+}
+
+fn main() -> ExitCode {
+    app::main(run)
+}
+
+async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
+    app.config.parquet.validate().map_err(|error| Usage(error.into()))?;
+    match app.config.stream.kind {
+        Kind::BarDay => deliver::<DayBar>(app).await,
+        Kind::BarMinute(_) => deliver::<MinuteBar>(app).await,
+        Kind::RefDay => deliver::<RefDay>(app).await,
+    }
+}
+
+async fn deliver<R: Record>(app: App<Arguments, Settings>) -> anyhow::Result<()> {
+    let Settings { redis, stream, reader, calendar, parquet } = &app.config;
+    let (kind, once) = (stream.kind, app.args.common.once);
+    let inward = Inward { redis, stream, reader, calendar };
+    if app.args.common.check {
+        parquet.check()?;
+        return inward.check().await;
+    }
+    let mut sink = open::<R>(parquet.clone(), kind)?;
+    if let (Some(quiet), false) = (parquet.quiet(), once) {
+        tokio::spawn(tidy(parquet.clone(), kind, quiet));
+    }
+    inward.deliver(&mut sink, NAME, once, &app.stop).await.map(drop)
+}
+
+/// Compacts what has gone quiet, now and then, for as long as the program lives. Killed with it at any moment: the next
+/// one finishes.
+async fn tidy(config: Config, kind: Kind, quiet: Duration) {
+    loop {
+        tokio::time::sleep(LOOK.min(quiet)).await;
+        let config = config.clone();
+        let done = tokio::task::spawn_blocking(move || look(&config, kind, quiet)).await;
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("compaction: {:#}", anyhow::Error::from(error)),
+            Err(error) => tracing::error!("compaction: {error}"),
+        }
+    }
+}
+
+fn look(config: &Config, kind: Kind, quiet: Duration) -> Result<(), ArchiveError> {
+    #[expect(clippy::disallowed_methods, reason = "a program may ask for the time; the library is told")]
+    let now = SystemTime::now();
+    let folders = quiet_partitions(&config.root, kind, quiet, now)?;
+    let report = match compact_partitions(&config.root, kind, &folders, config.compaction()) {
+        // Another program of this archive is at it; there is a next time.
+        Err(ArchiveError::Locked { .. }) => return Ok(()),
+        report => report?,
+    };
+    for done in &report.compacted {
+        let (files, rows) = (done.files, done.rows_after);
+        tracing::info!(folder = ?done.folder, files, rows, bytes = done.bytes_after, "compacted");
+    }
+    report.complete().map(drop)
+}

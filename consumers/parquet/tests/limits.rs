@@ -1,0 +1,103 @@
+//! What the archive does at the limits of the machine: a full disk and a small memory. Each test runs itself again as a
+//! child, whose limits are its own.
+
+mod common;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use common::{day, folders, later, list, now, open, rows, write};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sqep::{DayBar, Kind, Sink};
+use sqep_parquet::{Options, compact_root};
+
+const DAY: Kind = Kind::BarDay;
+const MEMORY_BYTES_MAX: u64 = 300 << 20;
+const SYMBOLS: u32 = 5_000;
+const DAYS_A_BATCH: u32 = 4;
+const BATCHES: u32 = 100;
+
+/// Runs one of the children below. A shell lets it live on when a file grows over its limit, as a disk's end would.
+fn child(name: &str, root: &std::path::Path) -> String {
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args([name, "--exact", "--ignored", "--nocapture"])
+        .env("SQEP_LIMITS_ROOT", root)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{name}: {}: {said}", output.status);
+    said
+}
+
+fn told() -> PathBuf {
+    env::var_os("SQEP_LIMITS_ROOT").expect("runs only as a child of another test").into()
+}
+
+fn file_bytes_max(bytes: Option<u64>) {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+}
+
+#[test]
+#[ignore = "a child of the test below"]
+fn writes_to_a_full_disk() {
+    let root = told();
+    let bars: Vec<_> = (0..5_000).map(|n| (day(n, n % 300, n), u64::from(n))).collect();
+    let mut sink = open(&root, DAY);
+    now(sink.mark(0)).unwrap();
+    file_bytes_max(Some(20_000));
+    for _ in 0..3 {
+        let told = later(write(&mut sink, (1, 1), &bars));
+        assert!(told.contains("write-0-rows.tmp") && told.contains("raise the limit"), "{told}");
+        assert_eq!(list(&root.join("_sqep/bar_1d")), [root.join("_sqep/bar_1d/lock-0")], "no draft stays");
+    }
+    file_bytes_max(None);
+    write(&mut sink, (1, 1), &bars).unwrap();
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_the_write_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    child("writes_to_a_full_disk", root.path());
+    assert_eq!(rows::<DayBar>(root.path(), DAY).len(), 5_000);
+}
+
+#[test]
+#[ignore = "a child of the test below"]
+fn compacts_two_million_rows() {
+    let report = compact_root(&told(), Options::default()).unwrap().complete().unwrap();
+    let done = &report.compacted[0];
+    let rows = u64::from(SYMBOLS * DAYS_A_BATCH * BATCHES);
+    assert_eq!((done.files, done.rows_before), (100, rows));
+    assert_eq!(done.rows_after, rows / 2, "every key came twice");
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    println!("peak {} kB", peak.trim().trim_end_matches(" kB"));
+}
+
+#[test]
+fn a_compaction_of_two_million_rows_in_a_hundred_files_stays_within_its_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sink = open(root.path(), DAY);
+    let mut bars = Vec::new();
+    for id in 0..BATCHES {
+        bars.clear();
+        for code in 0..SYMBOLS {
+            let days = id / 2 * DAYS_A_BATCH..(id / 2 + 1) * DAYS_A_BATCH;
+            bars.extend(days.map(|at| (day(code, at, code + at), u64::from(id))));
+        }
+        write(&mut sink, (id.into(), id.into()), &bars).unwrap();
+    }
+    assert_eq!(folders(root.path(), DAY).len(), 1);
+    let said = child("compacts_two_million_rows", root.path());
+    let peak = said.lines().find_map(|line| line.split_once("peak ")?.1.strip_suffix(" kB")).unwrap();
+    let peak = peak.parse::<u64>().unwrap() * 1024;
+    assert!(peak < MEMORY_BYTES_MAX, "peak {} MiB", peak >> 20);
+    eprintln!("peak {} MiB", peak >> 20);
+}

@@ -1,0 +1,277 @@
+//! Files as a source: read by several threads, handed over in the order of the input.
+//!
+//! Knows order, the ledger and when there is nothing more; must not know how a row is written nor where it goes.
+//! Memory: at most `max_workers` + [`AHEAD_FILES`] files are begun, each holding at most [`PIECES_MAX`] pieces that
+//! wait and two in the hands of its thread, whatever the size and the number of the files.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use sqep::{Chunk, Cursors, Source};
+use tokio::{
+    sync::mpsc::{self, error::TryRecvError},
+    time::timeout,
+};
+
+use crate::{
+    enrich::Enrich,
+    ledger::{Entry, Ledger, Stamp},
+    plan::{Plan, Scan},
+    pool::Pool,
+    report::{FileLine, Outcome, Report},
+    watch::Watch,
+    work::{Bench, End, Piece, Rows, Task},
+};
+
+/// Files begun beyond one a thread, so that no thread waits for its turn to come.
+const AHEAD_FILES: usize = 2;
+
+/// Pieces of one file that wait to be handed over.
+const PIECES_MAX: usize = 2;
+
+/// How long the threads are waited for before what was gathered is published without them.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Bars from CSV files.
+#[derive(Debug)]
+pub struct CsvSource<R> {
+    plan: Arc<Plan>,
+    bench: Arc<Bench>,
+    report: Arc<Report>,
+    pool: Pool,
+    workers: usize,
+    /// What was handed over, not only what is stored.
+    ledger: Ledger,
+    /// The ledger as it was when each file was first met or last reported.
+    reported: BTreeMap<String, Option<Entry>>,
+    /// With `--force`: the pass of each file that this process found.
+    forced: Option<BTreeMap<String, u64>>,
+    scan: Arc<Scan>,
+    waiting: VecDeque<Task>,
+    begun: VecDeque<Begun<R>>,
+    told: BTreeSet<String>,
+    failed: BTreeMap<String, String>,
+    looked: BTreeMap<String, Stamp>,
+    watch: Option<Watch>,
+    idle: bool,
+    due: bool,
+}
+
+/// A file in the hands of a thread.
+#[derive(Debug)]
+struct Begun<R> {
+    key: String,
+    /// Bytes shown as done so far.
+    bytes: u64,
+    size: u64,
+    pieces: mpsc::Receiver<Piece<R>>,
+}
+
+/// What the file in front has.
+enum Front<R> {
+    Piece(Piece<R>),
+    NotYet,
+    Died,
+}
+
+impl<R: Enrich> CsvSource<R> {
+    /// A source by `plan` that tells `report` what becomes of each file.
+    pub fn new(plan: Plan, report: Arc<Report>) -> anyhow::Result<CsvSource<R>> {
+        let workers = plan.workers();
+        let pool = Pool::new(workers).context("cannot start the reading threads")?;
+        // The watch begins before the first look, so that nothing comes between them unseen.
+        let watch = plan.pace.map(|pace| Watch::new(plan.roots(), pace));
+        Ok(CsvSource {
+            bench: Arc::new(plan.bench()),
+            forced: None,
+            plan: Arc::new(plan),
+            report,
+            pool,
+            workers,
+            ledger: Ledger::default(),
+            reported: BTreeMap::new(),
+            scan: Arc::default(),
+            waiting: VecDeque::new(),
+            begun: VecDeque::new(),
+            told: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            watch,
+            idle: false,
+            due: false,
+        })
+    }
+
+    /// Looks at the folders on a thread that may block. Safe to drop while it waits: the look is due until it is taken.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let (plan, last) = (Arc::clone(&self.plan), Arc::clone(&self.scan));
+        let scan = tokio::task::spawn_blocking(move || plan.scan(&last)).await.context("the look was cut off")??;
+        self.scan = Arc::new(scan);
+        self.tell_missing();
+        let tasks: VecDeque<Task> = self.tasks();
+        self.report.expect(tasks.len(), tasks.iter().map(|task| self.scan.size(&task.input.key)).sum());
+        self.waiting = tasks;
+        self.due = false;
+        Ok(())
+    }
+
+    fn tell_missing(&mut self) {
+        for (name, error) in &self.scan.missing {
+            if self.told.insert(error.clone()) {
+                self.report.missing(name, error);
+            }
+        }
+    }
+
+    /// The files that are not as they were when they were last looked at, in their order.
+    fn tasks(&self) -> VecDeque<Task> {
+        let scan = &self.scan;
+        let same = |key: &str| self.looked.get(key).is_some_and(|stamp| scan.stamp(key) == Some(*stamp));
+        scan.inputs.iter().filter(|(input, _)| !same(&input.key)).map(|(input, month)| Task {
+            entry: None,
+            forced_pass: self.forced_pass(&input.key),
+            input: input.clone(),
+            month: *month,
+            side: Arc::clone(&scan.side),
+        }).collect()
+    }
+
+    fn forced_pass(&self, key: &str) -> Option<u64> {
+        let forced = self.forced.as_ref()?;
+        Some(forced.get(key).copied().unwrap_or(0))
+    }
+
+    /// Gives files to the threads, in order, as far ahead as memory allows.
+    fn begin(&mut self) {
+        while self.begun.len() < self.workers + AHEAD_FILES {
+            let Some(mut task) = self.waiting.pop_front() else { return };
+            let key = task.input.key.clone();
+            task.entry = self.ledger.get(&key).cloned();
+            self.reported.entry(key.clone()).or_insert_with(|| task.entry.clone());
+            let (out, pieces) = mpsc::channel(PIECES_MAX);
+            self.begun.push_back(Begun { bytes: 0, size: self.scan.size(&key), key, pieces });
+            let bench = Arc::clone(&self.bench);
+            self.pool.give(move || bench.work(&task, &out));
+        }
+    }
+
+    /// What the file in front has. Safe to drop while it waits.
+    async fn front(begun: &mut Begun<R>, idle: bool) -> Front<R> {
+        let piece = match begun.pieces.try_recv() {
+            Ok(piece) => return Front::Piece(piece),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) if idle => begun.pieces.recv().await,
+            Err(TryRecvError::Empty) => match timeout(PATIENCE, begun.pieces.recv()).await {
+                Ok(piece) => piece,
+                Err(_) => return Front::NotYet,
+            },
+        };
+        piece.map_or(Front::Died, Front::Piece)
+    }
+
+    fn handed(&mut self, rows: Rows<R>) -> Chunk<R> {
+        self.idle = false;
+        if let Some(begun) = self.begun.front_mut() {
+            self.report.moved(rows.chunk.read(), rows.bytes.saturating_sub(begun.bytes));
+            begun.bytes = begun.bytes.max(rows.bytes);
+            self.ledger.put(&begun.key, rows.entry);
+        }
+        rows.chunk
+    }
+
+    fn ended(&mut self, end: End) {
+        let Some(begun) = self.begun.pop_front() else { return };
+        self.report.moved(0, begun.size.saturating_sub(begun.bytes));
+        let known = match &end.outcome {
+            Outcome::Failed { error } => self.failed.insert(begun.key.clone(), error.clone()).as_ref() == Some(error),
+            _ => self.failed.remove(&begun.key).is_some_and(|_| false),
+        };
+        // A file that could not be read is tried at every look; all others wait for a change.
+        match end.stamp.filter(|_| !self.failed.contains_key(&begun.key)) {
+            Some(stamp) => drop(self.looked.insert(begun.key.clone(), stamp)),
+            None => drop(self.looked.remove(&begun.key)),
+        }
+        if !known {
+            self.tell(begun.key, end);
+        }
+    }
+
+    /// Reports what became of a file since it was last reported.
+    fn tell(&mut self, key: String, end: End) {
+        let now = self.ledger.get(&key).cloned();
+        let before = self.reported.insert(key.clone(), now.clone()).flatten();
+        let totals = match (now, before) {
+            (Some(now), Some(before)) if now.pass == before.pass && now.totals.read >= before.totals.read => {
+                now.totals.since(&before.totals)
+            }
+            (Some(now), _) => now.totals,
+            (None, _) => sqep::Totals::default(),
+        };
+        self.report.ended(&FileLine { key, dialect: end.dialect, outcome: end.outcome, totals });
+    }
+
+    fn died(&mut self) {
+        let error = "the thread that read it came to an untimely end; this is a defect of the program".to_owned();
+        self.ended(End { stamp: None, dialect: String::new(), outcome: Outcome::Failed { error } });
+    }
+}
+
+impl<R: Enrich> Source for CsvSource<R> {
+    type Record = R;
+
+    async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
+        // Dropping the receivers makes the threads let go of what they hold.
+        self.begun.clear();
+        self.waiting.clear();
+        self.pool.clear();
+        let (ledger, unread) = Ledger::read(cursors);
+        for key in unread {
+            tracing::warn!(file = key, "its ledger entry does not read; the file counts as new");
+        }
+        if self.plan.force && self.forced.is_none() {
+            self.forced = Some(ledger.iter().map(|(key, entry)| (key.to_owned(), entry.pass)).collect());
+        }
+        self.ledger = ledger;
+        self.looked.clear();
+        self.idle = false;
+        self.look().await?;
+        if self.scan.inputs.is_empty() && self.watch.is_none() {
+            let missing = self.scan.missing.first().map_or_else(String::new, |(_, error)| error.clone());
+            return Err(anyhow!("there is nothing to read: {missing}"));
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
+        loop {
+            self.begin();
+            let Some(begun) = self.begun.front_mut() else {
+                if self.watch.is_none() {
+                    return Ok(None);
+                }
+                if !std::mem::replace(&mut self.idle, true) {
+                    return Ok(Some(Chunk::empty("")));
+                }
+                if let Some(watch) = self.watch.as_mut().filter(|_| !self.due) {
+                    watch.due().await;
+                    self.due = true;
+                }
+                self.look().await?;
+                continue;
+            };
+            match CsvSource::front(begun, self.idle).await {
+                Front::Piece(Piece::Rows(rows)) => return Ok(Some(self.handed(*rows))),
+                Front::Piece(Piece::End(end)) => self.ended(end),
+                Front::Died => self.died(),
+                Front::NotYet => {
+                    self.idle = true;
+                    return Ok(Some(Chunk::empty("")));
+                }
+            }
+        }
+    }
+}
