@@ -362,7 +362,10 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     async fn wait_for_burial(&mut self, letters: &[Letter]) -> Result<(), Broken> {
         let bytes: usize = letters.iter().map(Letter::bytes).sum();
         let mut backoff = Backoff::default();
-        while bytes > 0 {
+        if bytes == 0 {
+            return Ok(());
+        }
+        loop {
             let Some(reason) = self.inlet.burial_room(bytes).await? else { return Ok(()) };
             let wait = backoff.next();
             error!("{reason}; again in {wait:?}");
@@ -370,7 +373,6 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
                 return Err(Broken::Stopped);
             }
         }
-        Ok(())
     }
 }
 

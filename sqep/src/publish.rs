@@ -277,11 +277,11 @@ impl<'a, R: Record> Gathered<'a, R> {
                 self.records.push(record);
                 continue;
             }
-            for finding in findings.iter().filter(|finding| finding.reason.severity() == Severity::Warn) {
-                *self.counts.warned.entry(finding.reason).or_default() += 1;
-            }
             let grave: Vec<_> = findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
             if grave.is_empty() {
+                for finding in findings {
+                    *self.counts.warned.entry(finding.reason).or_default() += 1;
+                }
                 self.records.push(record);
                 continue;
             }

@@ -208,7 +208,7 @@ impl FromStr for Symbol {
             return Symbol::from_parts(exchange, code, text);
         }
         let (exchange, code) = trimmed.split_at(trimmed.len() - 6);
-        Symbol::from_parts(exchange.trim_end_matches(['.', '#']), code, text)
+        Symbol::from_parts(exchange.strip_suffix(['.', '#']).unwrap_or(exchange), code, text)
     }
 }
 
@@ -220,8 +220,12 @@ pub struct Aliases {
 
 impl Aliases {
     /// The table that ships with the protocol (`schemas/bj_alias.csv`: old, new, since).
+    ///
+    /// # Panics
+    /// Never: a test reads the same text.
+    #[expect(clippy::expect_used, reason = "the text is compiled in and read by a test")]
     pub fn published() -> Aliases {
-        Aliases::parse(include_str!("../../schemas/bj_alias.csv")).unwrap_or_default()
+        Aliases::parse(include_str!("../../schemas/bj_alias.csv")).expect("published aliases")
     }
 
     /// Reads lines `old,new,since`, after one header line.

@@ -1,5 +1,7 @@
 //! The calendar: which days are sessions, and what it says where it knows nothing.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use chrono::{Datelike, NaiveDate, Weekday};
@@ -26,7 +28,16 @@ fn the_published_calendar_reads_and_covers_its_range() {
 #[test]
 fn each_year_has_the_sessions_it_had() {
     let calendar = Calendar::published();
-    let years = [(1991, 255), (1994, 252), (1999, 239), (2002, 237), (2008, 246), (2013, 238), (2019, 244), (2020, 243)];
+    let years = [
+        (1991, 255),
+        (1994, 252),
+        (1999, 239),
+        (2002, 237),
+        (2008, 246),
+        (2013, 238),
+        (2019, 244),
+        (2020, 243),
+    ];
     let late = [(2021, 243), (2022, 242), (2023, 242), (2024, 242), (2025, 243), (2026, 242)];
     for (year, sessions) in years.into_iter().chain(late) {
         let (first, last) = (date(&format!("{year}-01-01")), date(&format!("{year}-12-31")));
@@ -98,7 +109,10 @@ fn a_calendar_that_does_not_read_names_the_line() {
     assert_eq!(error, CalendarError::Line { line: 4, text: "last,soon".to_owned() });
     assert!(error.to_string().starts_with("calendar line 4: \"last,soon\""));
     assert_eq!(broken("2024-13-01"), CalendarError::Line { line: 1, text: "2024-13-01".to_owned() });
-    assert_eq!(broken("holiday,2024-01-01"), CalendarError::Line { line: 1, text: "holiday,2024-01-01".to_owned() });
+    assert_eq!(
+        broken("holiday,2024-01-01"),
+        CalendarError::Line { line: 1, text: "holiday,2024-01-01".to_owned() }
+    );
 }
 
 #[test]
@@ -135,7 +149,9 @@ fn days_of(path: &PathBuf, column: usize) -> Vec<NaiveDate> {
     let text = String::from_utf8_lossy(&bytes);
     let field = |line: &str| line.split(',').nth(column).map(|cell| cell.replace(['/', '-'], "-"));
     let parse = |cell: String| {
-        NaiveDate::parse_from_str(&cell, "%Y-%m-%d").or_else(|_| NaiveDate::parse_from_str(&cell, "%Y%m%d")).ok()
+        NaiveDate::parse_from_str(&cell, "%Y-%m-%d")
+            .or_else(|_| NaiveDate::parse_from_str(&cell, "%Y%m%d"))
+            .ok()
     };
     text.lines().skip(1).filter_map(field).filter_map(parse).collect()
 }
@@ -149,8 +165,16 @@ fn every_day_of_the_real_indices_is_a_session_and_none_is_missing() {
         let days: BTreeSet<NaiveDate> = days_of(&data.join(file), 0).into_iter().collect();
         let (first, last) = (*days.first().unwrap(), *days.last().unwrap());
         let sessions: BTreeSet<NaiveDate> = calendar.sessions(first, last).collect();
-        assert_eq!(days.difference(&sessions).collect::<Vec<_>>(), Vec::<&NaiveDate>::new(), "{file}: not sessions");
-        assert_eq!(sessions.difference(&days).collect::<Vec<_>>(), Vec::<&NaiveDate>::new(), "{file}: missing");
+        assert_eq!(
+            days.difference(&sessions).collect::<Vec<_>>(),
+            Vec::<&NaiveDate>::new(),
+            "{file}: not sessions"
+        );
+        assert_eq!(
+            sessions.difference(&days).collect::<Vec<_>>(),
+            Vec::<&NaiveDate>::new(),
+            "{file}: missing"
+        );
     }
 }
 

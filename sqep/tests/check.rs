@@ -1,5 +1,7 @@
 //! Each rule with a row that passes and one that breaks it, and the unit alarm on known turnovers.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 use std::sync::LazyLock;
 
 use chrono::{NaiveDate, NaiveDateTime};
@@ -85,10 +87,13 @@ fn unknown_is_never_a_fault() {
     assert_eq!(findings(&nothing, Kind::RefDay), []);
 }
 
+/// Puts a number into one field.
+type Setter = fn(&mut DayBar, f64);
+
 #[test]
 fn a_number_that_is_none_is_not_finite() {
     for broken in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let setters: [(&str, fn(&mut DayBar, f64)); 9] = [
+        let setters: [(&str, Setter); 9] = [
             ("open", |bar, value| bar.open = value),
             ("high", |bar, value| bar.high = value),
             ("low", |bar, value| bar.low = value),
@@ -146,10 +151,26 @@ fn counts_are_not_negative() {
 
 #[test]
 fn a_day_is_a_session() {
-    assert_eq!(changed(|bar| bar.frame = date("2024-03-02")), only(Reason::NotASession, "frame"), "a Saturday");
-    assert_eq!(changed(|bar| bar.frame = date("2024-02-18")), only(Reason::NotASession, "frame"), "a working Sunday");
-    assert_eq!(changed(|bar| bar.frame = date("2024-02-12")), only(Reason::NotASession, "frame"), "a holiday");
-    assert_eq!(changed(|bar| bar.frame = date("1990-12-18")), only(Reason::NotASession, "frame"), "before the first");
+    assert_eq!(
+        changed(|bar| bar.frame = date("2024-03-02")),
+        only(Reason::NotASession, "frame"),
+        "a Saturday"
+    );
+    assert_eq!(
+        changed(|bar| bar.frame = date("2024-02-18")),
+        only(Reason::NotASession, "frame"),
+        "a working Sunday"
+    );
+    assert_eq!(
+        changed(|bar| bar.frame = date("2024-02-12")),
+        only(Reason::NotASession, "frame"),
+        "a holiday"
+    );
+    assert_eq!(
+        changed(|bar| bar.frame = date("1990-12-18")),
+        only(Reason::NotASession, "frame"),
+        "before the first"
+    );
     assert_eq!(changed(|bar| bar.frame = date("1990-12-19")), []);
     assert_eq!(found(&minute("2024-03-02 09:31:00"), Kind::BarMinute(Grid::M1)), [Reason::NotASession]);
     let weekend = RefDay { frame: date("2024-03-03"), ..reference() };
@@ -160,7 +181,11 @@ fn a_day_is_a_session() {
 fn a_weekday_beyond_the_calendar_passes_and_is_counted() {
     assert_eq!(changed(|bar| bar.frame = date("2027-01-04")), only(Reason::BeyondCalendar, "frame"));
     assert_eq!(Reason::BeyondCalendar.severity(), Severity::Warn);
-    assert_eq!(changed(|bar| bar.frame = date("2027-01-02")), only(Reason::NotASession, "frame"), "a Saturday is known");
+    assert_eq!(
+        changed(|bar| bar.frame = date("2027-01-02")),
+        only(Reason::NotASession, "frame"),
+        "a Saturday is known"
+    );
 }
 
 #[test]
@@ -216,7 +241,8 @@ fn a_record_on_a_stream_of_another_kind_does_not_fit() {
 /// The labels of one day that a grid lets pass, as `HH:MM`.
 fn legal(grid: Grid) -> Vec<String> {
     let labels = (0..24 * 60).map(|minute| format!("{:02}:{:02}", minute / 60, minute % 60));
-    let passes = |label: &String| found(&minute(&format!("2024-03-01 {label}:00")), Kind::BarMinute(grid)).is_empty();
+    let passes =
+        |label: &String| found(&minute(&format!("2024-03-01 {label}:00")), Kind::BarMinute(grid)).is_empty();
     labels.filter(passes).collect()
 }
 
@@ -256,7 +282,8 @@ fn several_faults_are_all_found_and_the_next_record_starts_clean() {
     let calendar = Calendar::published();
     let mut checker = Checker::new(&calendar);
     let broken = DayBar { low: 0.0, vol: -1.0, frame: date("2024-03-02"), sell_limit: None, ..day() };
-    let reasons: Vec<Reason> = checker.check(&broken, Kind::BarDay).iter().map(|finding| finding.reason).collect();
+    let reasons: Vec<Reason> =
+        checker.check(&broken, Kind::BarDay).iter().map(|finding| finding.reason).collect();
     assert_eq!(reasons, [Reason::PriceNotPositive, Reason::Negative, Reason::NotASession]);
     assert_eq!(checker.check(&broken, Kind::BarDay)[0].value, "0");
     assert!(checker.check(&day(), Kind::BarDay).is_empty());
@@ -326,7 +353,8 @@ const TUSHARE: Quanta = Quanta { vol: 1.0, amount: 1.0 };
 const LOTS: Quanta = Quanta { vol: 100.0, amount: 1.0 };
 
 /// The row of Tushare's own documentation: 000001.SZ on 2018-07-18, 525,152.77 手 and 460,697.377 千元.
-const SAMPLE: Turnover = Turnover { high: 8.85, low: 8.69, vol: 525_152.77 * 100.0, amount: 460_697.377 * 1000.0 };
+const SAMPLE: Turnover =
+    Turnover { high: 8.85, low: 8.69, vol: 525_152.77 * 100.0, amount: 460_697.377 * 1000.0 };
 
 #[test]
 fn the_published_sample_row_is_plausible_in_shares_and_yuan_only() {
@@ -376,7 +404,11 @@ fn one_row_in_a_hundred_may_fail_two_refuse_the_whole() {
     assert_eq!(alarm(0, 0, broken).verdict(), Verdict::Unchecked);
     let mut quiet = Alarm::default();
     assert!(quiet.add(Turnover { vol: 0.0, amount: 0.0, ..SAMPLE }, TUSHARE));
-    assert_eq!((quiet.verdict(), quiet.checked()), (Verdict::Unchecked, 0), "a row that says nothing is not counted");
+    assert_eq!(
+        (quiet.verdict(), quiet.checked()),
+        (Verdict::Unchecked, 0),
+        "a row that says nothing is not counted"
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Entries that must decode for ever. They were written by pyarrow, Python's `json` and `csv`
 //! (`testkit/python/golden.py`), not by our encoder; what must come out stands beside each.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::Deserialize;
@@ -42,7 +44,10 @@ fn cases() -> BTreeMap<String, Vec<Encoding>> {
             continue;
         }
         let (stem, extension) = name.rsplit_once('.').unwrap();
-        cases.entry(stem.to_owned()).or_default().push(extension.parse().unwrap_or_else(|e| panic!("{name}: {e}")));
+        cases
+            .entry(stem.to_owned())
+            .or_default()
+            .push(extension.parse().unwrap_or_else(|e| panic!("{name}: {e}")));
     }
     cases
 }
@@ -90,7 +95,8 @@ fn comes_back<R: Record>(records: &[R], versions: Option<&[u64]>, file: &str) {
     for encoding in Encoding::ALL {
         let mut payload = Vec::new();
         codec::encode(encoding, records, versions, &mut payload).unwrap();
-        let again = codec::decode::<R>(encoding, &payload).unwrap_or_else(|e| panic!("{file} as {encoding}: {e}"));
+        let again =
+            codec::decode::<R>(encoding, &payload).unwrap_or_else(|e| panic!("{file} as {encoding}: {e}"));
         let (before, after): (Vec<_>, Vec<_>) =
             (records.iter().map(texts).collect(), again.records.iter().map(texts).collect());
         assert_eq!(after, before, "{file} as {encoding}");

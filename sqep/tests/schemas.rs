@@ -1,5 +1,8 @@
 //! Code and `schemas/` say the same, in both directions: whoever changes one is told to change the other.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+#![allow(clippy::struct_field_names, reason = "names of the schema files")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use chrono::{NaiveDate, NaiveTime, Timelike};
@@ -192,9 +195,18 @@ fn the_reasons_are_those_of_the_code_in_its_order() {
         })
         .collect();
     for (at, reason) in coded.iter().enumerate() {
-        assert_eq!(stated.reason.get(at), Some(reason), "schemas/reasons.toml, reason {} of the code", at + 1);
+        assert_eq!(
+            stated.reason.get(at),
+            Some(reason),
+            "schemas/reasons.toml, reason {} of the code",
+            at + 1
+        );
     }
-    assert_eq!(stated.reason.len(), coded.len(), "schemas/reasons.toml names a reason that the code does not have");
+    assert_eq!(
+        stated.reason.len(),
+        coded.len(),
+        "schemas/reasons.toml names a reason that the code does not have"
+    );
 }
 
 #[test]
@@ -265,7 +277,12 @@ fn the_json_spellings_are_those_of_the_codec() {
     codec::encode(Encoding::Json, &[day], Some(&[wire.version.example_version]), &mut out).unwrap();
     let expected = format!(
         r#"[{{"symbol":{},"frame":"{}","open":{f},"high":{f},"low":{f},"close":{f},"vol":{f},"amount":{},"adjust":{f},"st":{},"buy_limit":null,"sell_limit":null,"version":{}}}]"#,
-        json["symbol"], json["date"], json["null"], json["bool"], json["version"], f = json["float"],
+        json["symbol"],
+        json["date"],
+        json["null"],
+        json["bool"],
+        json["version"],
+        f = json["float"],
     );
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     let mut out = Vec::new();
@@ -293,7 +310,8 @@ fn the_csv_spellings_are_those_of_the_codec() {
 #[test]
 fn the_encodings_are_those_of_the_codec() {
     let stated: Vec<String> = load::<Wire>("wire.toml").encoding.into_keys().collect();
-    let mut coded: Vec<String> = Encoding::ALL.into_iter().map(|encoding| encoding.name().to_owned()).collect();
+    let mut coded: Vec<String> =
+        Encoding::ALL.into_iter().map(|encoding| encoding.name().to_owned()).collect();
     coded.sort();
     assert_eq!(stated, coded);
 }
@@ -329,7 +347,10 @@ fn the_minute_grids_are_those_of_the_code() {
 fn the_keys_are_those_of_the_code() {
     let Wire { stream, key, .. } = load("wire.toml");
     let settings = StreamSettings::default();
-    assert_eq!((stream.prefix_default, stream.partitions_default), (settings.prefix.clone(), settings.partitions));
+    assert_eq!(
+        (stream.prefix_default, stream.partitions_default),
+        (settings.prefix.clone(), settings.partitions)
+    );
     let keys = Keys::new(&settings.prefix, Kind::BarDay, 0);
     assert_eq!(stream.example, keys.stream());
     let form = stream.key.replace("KIND", Kind::BarDay.name()).replace("PARTITION", "0");
@@ -373,7 +394,9 @@ fn the_written_protocol_names_every_field_kind_reason_key_and_limit() {
         says(&format!("| `{reason}` | {} | {} |", severity.as_str().unwrap(), reason.fact()));
     }
     let wire: Wire = load("wire.toml");
-    wire.key.iter().for_each(|key| says(&format!("| `…:{}` | {} | {} |", key.name, key.kind.as_deref().unwrap_or_default(), key.holds)));
+    wire.key.iter().for_each(|key| {
+        says(&format!("| `…:{}` | {} | {} |", key.name, key.kind.as_deref().unwrap_or_default(), key.holds));
+    });
     wire.entry.iter().for_each(|field| says(&format!("| `{}` |", field.name)));
     wire.letter.iter().for_each(|field| says(&format!("| `{}` | {} |", field.name, field.holds)));
     wire.grid.iter().for_each(|grid| says(&format!("| `{}` | {} |", grid.kind, grid.labels)));

@@ -48,17 +48,17 @@ impl Simulation {
         Simulation { world, script: Script::new(seed, rows), calendar: Arc::clone(calendar), batch, chunk, crash_ms_max }
     }
 
-    async fn publish(&self, stop: &CancellationToken) {
+    async fn publish(&self, chunk: usize, stop: &CancellationToken) {
         let publisher = Publisher {
             kind: Kind::BarDay,
             source: "feed".to_owned(),
             encoding: Encoding::Csv,
             partitions: 1,
-            records_max: 1 + self.chunk * 2,
+            records_max: 1 + chunk * 2,
             calendar: Arc::clone(&self.calendar),
             patience: None,
         };
-        let mut source = Feed::new(self.script.clone(), self.chunk);
+        let mut source = Feed::new(self.script.clone(), chunk);
         let mut outlet = FakeOutlet::new(self.world.clone(), "feed");
         let totals = publisher.run(&mut source, &mut outlet, stop, |_| ()).await.expect("publishes");
         assert!(totals.balances(), "{totals:?}");
@@ -109,8 +109,9 @@ impl Simulation {
         };
         let publish = async {
             let twin = self.world.lock().rng.random::<bool>();
-            let other = async { if twin { self.publish(&stop).await } };
-            tokio::join!(self.publish(&stop), other);
+            // A twin that cuts its chunks otherwise: where one stops is never where the other does.
+            let other = async { if twin { self.publish(self.chunk + 2, &stop).await } };
+            tokio::join!(self.publish(self.chunk, &stop), other);
             let rest = Duration::from_millis(self.world.lock().rng.random_range(0..2_000));
             tokio::time::sleep(rest).await;
             stop.cancel();
@@ -122,7 +123,7 @@ impl Simulation {
     async fn calm(&self) {
         self.world.lock().faults = Faults::default();
         let stop = CancellationToken::new();
-        self.publish(&stop).await;
+        self.publish(self.chunk, &stop).await;
         self.deliver(3, true, &stop).await;
     }
 

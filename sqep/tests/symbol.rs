@@ -1,5 +1,9 @@
 //! Symbols: text and integer are two spellings of one thing, and nothing is ever guessed.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+use std::ops::RangeInclusive;
+
 use proptest::prelude::*;
 use sqep::{
     Exchange, Symbol,
@@ -137,7 +141,18 @@ fn another_exchange_is_refused_by_name() {
 
 #[test]
 fn a_text_that_is_no_symbol_is_refused_with_the_text() {
-    let texts = ["", "SH", "60000.SH", "6000000.SH", "600000SH", "60000O.SH", "00700.HK", "AAPL", "６０００００.SH", "sh60000"];
+    let texts = [
+        "",
+        "SH",
+        "60000.SH",
+        "6000000.SH",
+        "600000SH",
+        "60000O.SH",
+        "00700.HK",
+        "AAPL",
+        "６０００００.SH",
+        "sh60000",
+    ];
     for text in texts {
         let error = text.parse::<Symbol>().unwrap_err();
         assert_eq!(error, SymbolError::Form(text.to_owned()));
@@ -166,46 +181,72 @@ fn all_of_an_exchange_is_one_integer_range() {
 }
 
 #[test]
-fn the_class_of_every_range_is_that_of_the_exchange_rules() {
-    let table: [(Class, &[&str]); 5] = [
+fn securities_one_knows_are_of_their_class() {
+    let table = [
         (
             Class::Stock,
-            &[
-                "600000.SH", "601318.SH", "603288.SH", "605499.SH", "688001.SH", "689009.SH", "000001.SZ", "001979.SZ",
-                "002594.SZ", "003816.SZ", "300750.SZ", "301236.SZ", "302132.SZ", "430047.BJ", "832000.BJ", "839729.BJ",
-                "871245.BJ", "873593.BJ", "920000.BJ", "920992.BJ",
-            ],
+            "600000.SH 601318.SH 603288.SH 605499.SH 688001.SH 689009.SH 000001.SZ 001979.SZ 002594.SZ",
         ),
-        (Class::BShare, &["900901.SH", "900957.SH", "200002.SZ", "200992.SZ", "201872.SZ"]),
+        (
+            Class::Stock,
+            "003816.SZ 300750.SZ 301236.SZ 302132.SZ 430047.BJ 832000.BJ 839729.BJ 873593.BJ 920000.BJ",
+        ),
+        (Class::BShare, "900901.SH 900957.SH 200002.SZ 200992.SZ 201872.SZ"),
         (
             Class::Fund,
-            &[
-                "500001.SH", "501018.SH", "510300.SH", "513050.SH", "520990.SH", "530050.SH", "551520.SH", "560010.SH",
-                "588000.SH", "589000.SH", "159915.SZ", "161725.SZ", "180101.SZ",
-            ],
+            "500001.SH 501018.SH 510300.SH 513050.SH 520990.SH 551520.SH 560010.SH 588000.SH 589000.SH",
         ),
-        (
-            Class::Index,
-            &[
-                "000001.SH", "000300.SH", "000905.SH", "000852.SH", "399001.SZ", "399986.SZ", "399999.SZ", "970001.SZ",
-                "980017.SZ", "899050.BJ",
-            ],
-        ),
-        (
-            Class::Bond,
-            &[
-                "010107.SH", "019547.SH", "110059.SH", "113050.SH", "132018.SH", "155000.SH", "204001.SH", "101303.SZ",
-                "112000.SZ", "123001.SZ", "127005.SZ", "131810.SZ",
-            ],
-        ),
+        (Class::Fund, "159915.SZ 161725.SZ 180101.SZ"),
+        (Class::Index, "000001.SH 000300.SH 000905.SH 399001.SZ 399986.SZ 970001.SZ 980017.SZ 899050.BJ"),
+        (Class::Bond, "010107.SH 019547.SH 110059.SH 113050.SH 132018.SH 155000.SH 204001.SH"),
+        (Class::Bond, "101303.SZ 112000.SZ 123001.SZ 127005.SZ 131810.SZ"),
+        (Class::Other, "700001.SH 800000.SH 990000.SH 500000.SZ 900001.SZ 100000.BJ"),
     ];
     for (class, texts) in table {
-        for text in texts {
+        for text in texts.split(' ') {
             assert_eq!(symbol(text).class(), class, "{text}");
         }
     }
-    for text in ["700001.SH", "800000.SH", "990000.SH", "500000.SZ", "900001.SZ", "100000.BJ"] {
-        assert_eq!(symbol(text).class(), Class::Other, "{text}");
+}
+
+/// The class table of the written protocol: for each class the first three digits, by exchange.
+fn stated_ranges() -> Vec<(Class, Exchange, RangeInclusive<i32>)> {
+    let protocol = include_str!("../../schemas/SQEP.md");
+    let head = protocol.split("| class | Shanghai | Shenzhen | Beijing |").nth(1).unwrap();
+    let rows = head.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut ranges = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let class = match cells[0].split(',').next().unwrap() {
+            "stock" => Class::Stock,
+            "B share" => Class::BShare,
+            "fund" => Class::Fund,
+            "index" => Class::Index,
+            "bond" => Class::Bond,
+            other => panic!("schemas/SQEP.md names a class {other:?}"),
+        };
+        for (exchange, cell) in Exchange::ALL.into_iter().zip(&cells[1..]) {
+            for range in cell.split(", ").filter(|range| !range.is_empty()) {
+                let (first, last) = range.split_once('–').unwrap_or((range, range));
+                ranges.push((class, exchange, first.parse().unwrap()..=last.parse().unwrap()));
+            }
+        }
+    }
+    ranges
+}
+
+#[test]
+fn the_class_table_of_the_protocol_is_that_of_the_code() {
+    let ranges = stated_ranges();
+    for exchange in Exchange::ALL {
+        for digits in 0..1000 {
+            let stated = ranges.iter().find(|(_, of, range)| *of == exchange && range.contains(&digits));
+            let expected = stated.map_or(Class::Other, |&(class, ..)| class);
+            for rest in [0, 1, 999] {
+                let symbol = Symbol::new(exchange, u32::try_from(digits * 1000 + rest).unwrap()).unwrap();
+                assert_eq!(symbol.class(), expected, "{symbol}");
+            }
+        }
     }
 }
 
@@ -239,7 +280,11 @@ fn the_published_renumbering_is_complete_and_one_to_one() {
         assert_eq!(aliases.current(old), new);
         assert_eq!(aliases.current(new), new, "renumbering twice is once");
         assert_eq!((old.exchange(), new.exchange(), new.code() / 1000), (Exchange::BJ, Exchange::BJ, 920));
-        assert_eq!(new.code() % 100, old.code() % 100, "at most the hundreds digit of the last three changes");
+        assert_eq!(
+            new.code() % 100,
+            old.code() % 100,
+            "at most the hundreds digit of the last three changes"
+        );
     }
 }
 
@@ -247,9 +292,17 @@ fn the_published_renumbering_is_complete_and_one_to_one() {
 fn the_renumbering_is_dated_and_leaves_everything_else_alone() {
     let aliases = Aliases::published();
     assert_eq!(aliases.current(symbol("839729.BJ")), symbol("920729.BJ"));
-    assert_eq!(aliases.current(symbol("871478.BJ")), symbol("920578.BJ"), "920478 belongs to who listed earlier");
+    assert_eq!(
+        aliases.current(symbol("871478.BJ")),
+        symbol("920578.BJ"),
+        "920478 belongs to who listed earlier"
+    );
     assert_eq!(aliases.since(symbol("839729.BJ")), "2025-10-09".parse().ok());
-    assert_eq!(aliases.since(symbol("833819.BJ")), "2025-05-06".parse().ok(), "one of the six that went first");
+    assert_eq!(
+        aliases.since(symbol("833819.BJ")),
+        "2025-05-06".parse().ok(),
+        "one of the six that went first"
+    );
     for text in ["920002.BJ", "899050.BJ", "830001.BJ", "600000.SH", "839729.SZ"] {
         assert_eq!(aliases.current(symbol(text)), symbol(text));
         assert_eq!(aliases.since(symbol(text)), None);
@@ -258,7 +311,9 @@ fn the_renumbering_is_dated_and_leaves_everything_else_alone() {
 
 #[test]
 fn a_broken_alias_table_is_an_error_that_shows_the_line() {
-    for line in ["839729.BJ", "839729.BJ,920729.BJ", "839729,920729.BJ,2025-10-09", "839729.BJ,920729.BJ,soon"] {
+    for line in
+        ["839729.BJ", "839729.BJ,920729.BJ", "839729,920729.BJ,2025-10-09", "839729.BJ,920729.BJ,soon"]
+    {
         let error = Aliases::parse(&format!("old,new,since\n{line}\n")).unwrap_err();
         assert!(error.to_string().contains("839729"), "{error}");
     }

@@ -5,7 +5,7 @@ import pathlib
 import duckdb
 
 FIELDS = ("open", "high", "low", "close", "vol", "amount")
-SUMS = ", ".join(f"sum({field}::decimal(38, 3))" for field in FIELDS)
+SUMS = ", ".join(f"sum({field}::decimal(38, 4))" for field in FIELDS)
 
 UNITS = """
     select ts_code as symbol, trade_date as frame, open, high, low, close,

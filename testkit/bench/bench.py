@@ -76,14 +76,23 @@ class Bench:
         if held != self.totals:
             raise SystemExit(f"{name} wrote other bars than it was given\n  given   {self.totals}\n  written {held}")
 
-    def stages(self) -> tuple[list[Stage], dict]:
-        """Each stage of ours alone, and the sizes that follow from it."""
-        root = self.work / "stages"
+    def stages(self) -> tuple[list[Stage], dict[str, float]]:
+        """Each stage of ours alone, and the bytes a bar that follow from it."""
+        root, full = self.work / "stages", self.work / "enriched"
         with self.server() as server:
             stages = list(self.ours.stages(server, self.input, root, self.bars))
             redis_bytes = server.client.memory_usage(STREAM, samples=0) / self.bars
         self.check("sqep-parquet", root / KIND)
-        return stages, {"redis": redis_bytes, "archive": archive.size(root / KIND) / self.bars}
+        with self.server() as server:
+            stages += self.ours.enriched(server, self.input, full, self.bars)
+            full_bytes = server.client.memory_usage(STREAM, samples=0) / self.bars
+        self.check("sqep-parquet", full / KIND)
+        return stages, {
+            "Redis": redis_bytes,
+            "Redis, with factors and limits": full_bytes,
+            "compacted Parquet": archive.size(root / KIND) / self.bars,
+            "compacted Parquet, with factors and limits": archive.size(full / KIND) / self.bars,
+        }
 
     def us(self, redis_bytes: float) -> Result:
         """Our programs side by side."""
@@ -131,6 +140,11 @@ def stage_table(bars: int, stages: list[Stage]) -> tuple:
     return f"each stage alone, {bars:,} day bars", ["stage", "bars/s", "s", "CPU s", "peak MiB"], rows
 
 
+def size_table(bars: int, sizes: dict[str, float]) -> tuple:
+    """What a bar takes."""
+    return f"bytes a bar, {bars:,} day bars", ["where", "bytes"], [[name, report.each(size)] for name, size in sizes.items()]
+
+
 def contest_table(bars: int, results: list[Result]) -> tuple:
     """All pipelines, ours first."""
     head = ["pipeline", "bars/s", "ours is", "s", "producer MiB", "consumer MiB", "Redis B/bar", "Parquet B/bar"]
@@ -174,8 +188,9 @@ def measure(args: argparse.Namespace, bars: int, show) -> dict:
     generated = bench.prepare()
     stages, sizes = bench.stages()
     show(stage_table(bench.bars, [generated, *stages]))
+    show(size_table(bench.bars, sizes))
     peers = () if args.no_peers else contest.ALL
-    results = [bench.us(sizes["redis"]), *map(bench.peer, peers)]
+    results = [bench.us(sizes["Redis"]), *map(bench.peer, peers)]
     show(contest_table(bench.bars, results))
     shutil.rmtree(bench.work)
     return {

@@ -39,9 +39,9 @@ class Peer:
         return time.monotonic() - start, produced, consumed
 
 
-LIST_JSON = Peer("pandas + redis-py, one JSON message a stock on a list", "list_json.py")
-STREAM_JSON = Peer("pandas + redis-py, 1,000-row JSON entries, group", "stream_json.py")
-ARROW = Peer("polars, Arrow IPC entries, group, a file at a time", "stream_arrow.py", repeat=True)
+LIST_JSON = Peer("pandas, a JSON message a stock, list", "list_json.py")
+STREAM_JSON = Peer("pandas, 1,000-row JSON entries, stream", "stream_json.py")
+ARROW = Peer("polars, Arrow entries, stream, file by file", "stream_arrow.py", repeat=True)
 ARROW_MANY = Peer("polars, the same, 64 files at a time", "stream_arrow.py", files=64, repeat=True)
 
 ALL = (LIST_JSON, STREAM_JSON, ARROW, ARROW_MANY)

@@ -43,9 +43,9 @@ class Ours:
         self.log = work / "ours.log"
 
     def generate(self, out: pathlib.Path, symbols: int, days: int) -> Usage:
-        """A market in Tushare's shape."""
+        """A market in Tushare's shape, with factors, limits and special treatment beside it."""
         size = ["--symbols", str(symbols), "--days", str(days), "--seed", "1"]
-        return run([self.programs / "sqep", "gen", "--out", out, "--dialect", "tushare", *size], self.log)
+        return run([self.programs / "sqep", "gen", "--out", out, "--dialect", "tushare", "--sides", *size], self.log)
 
     def csv(self, server: Server, folder: pathlib.Path, *more: str) -> list:
         """`sqep-csv` over a folder."""
@@ -59,7 +59,14 @@ class Ours:
 
     def parquet(self, server: Server, root: pathlib.Path, *more: str) -> list:
         """`sqep-parquet` into a folder."""
-        keys = {"redis.url": server.url, "stream.kind": "bar:1d", "reader.start": "earliest", "parquet.root": root}
+        keys = {
+            "redis.url": server.url,
+            "stream.kind": "bar:1d",
+            "reader.start": "earliest",
+            "parquet.root": root,
+            # The last batch is not full: the second it waits to fill is part of the time.
+            "parquet.wait_s_max": 1,
+        }
         return [self.programs / "sqep-parquet", *sets(keys), *more]
 
     def compact(self, root: pathlib.Path) -> list:
@@ -73,6 +80,15 @@ class Ours:
         yield from copy(server.client, bars)
         yield stage("deliver to Parquet", bars, run(self.parquet(server, root, "--once"), self.log))
         yield stage("compact", bars, run(self.compact(root), self.log))
+
+    def enriched(self, server: Server, folder: pathlib.Path, root: pathlib.Path, bars: int) -> Iterator[Stage]:
+        """The first and the last stage again, with what is known beside the bars joined in."""
+        beside = folder.with_name(folder.name + ".sides")
+        sides = {f"csv.{name}": beside / f"{name}.csv" for name in ("adj_factor", "stk_limit", "stock_st")}
+        joined = run(self.csv(server, folder, *sets(sides)), self.log)
+        yield stage("read, join factors and limits, publish", bars, joined)
+        run(self.parquet(server, root, "--once"), self.log)
+        yield stage("compact with factors and limits", bars, run(self.compact(root), self.log))
 
     def side_by_side(self, server: Server, folder: pathlib.Path, root: pathlib.Path) -> tuple[float, Usage, Usage]:
         """Both programs from their start until the stream is settled: seconds, producer, consumer."""

@@ -4,7 +4,11 @@ import dataclasses
 import os
 import pathlib
 import subprocess
+import threading
 import time
+
+LOOK_S = 0.01
+"""How often memory is looked at. The kernel keeps the peak: only growth since the last look can be missed."""
 
 
 @dataclasses.dataclass
@@ -25,16 +29,29 @@ class Program:
         with log.open("ab") as output:
             self.start = time.monotonic()
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.peak_kib = 0
+        self.ended = threading.Event()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
+
+    def watch(self) -> None:
+        """Follows the peak. What `wait4` tells would be no less than this process had when it started the program."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status")
+        while not self.ended.wait(LOOK_S):
+            peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+            self.peak_kib = int(peak[0].split()[1]) if peak else self.peak_kib
 
     def wait(self) -> Usage:
         """Until it ends, which it must do with exit code 0."""
-        _, status, usage = os.wait4(self.process.pid, 0)
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         wall = time.monotonic() - self.start
+        self.ended.set()
+        self.watcher.join()
+        _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         if self.process.returncode != 0:
             raise SystemExit(f"exit code {self.process.returncode} from: {' '.join(self.command)}\n{self.tail()}")
-        # Kilobytes on Linux.
-        return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        return Usage(wall, usage.ru_utime + usage.ru_stime, self.peak_kib / 1024)
 
     def stop(self) -> Usage:
         """Asks it to end in good order."""

@@ -2,3 +2,7 @@
 
 pub mod market;
 pub mod sim;
+pub mod server;
+pub mod suite;
+
+pub use server::TestRedis;

@@ -89,6 +89,8 @@ mod tests {
             fs::write(folder.path().join(name), b"x").unwrap();
         }
         assert_eq!(leftovers(folder.path(), WRITE).unwrap(), 2);
-        assert!(["compact-a.tmp", "mark-0.json", "write-me"].iter().all(|name| folder.path().join(name).exists()));
+        assert!(
+            ["compact-a.tmp", "mark-0.json", "write-me"].iter().all(|name| folder.path().join(name).exists())
+        );
     }
 }

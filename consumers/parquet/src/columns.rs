@@ -39,7 +39,8 @@ pub(crate) fn columns<R: Record>(
     }
     columns.push(Arc::new(StringArray::from_iter_values(rows().map(|row| batch.source(row)))));
     columns.push(Arc::new(UInt64Array::from_iter_values(rows().map(|row| row.version))));
-    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| ArchiveError::Columns(error.to_string()))
+    RecordBatch::try_new(Arc::clone(schema), columns)
+        .map_err(|error| ArchiveError::Columns(error.to_string()))
 }
 
 fn without_value<R: Record>(

@@ -26,12 +26,16 @@ use crate::{
     write::{FileWriter, Hook, Label, Step, go_on},
 };
 
+/// Columns of inputs that are open at once; each holds a page, some 130 KB of floats.
+const COLUMNS_OPEN_MAX: usize = 480;
+
 /// How compaction works.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Effort of zstd, 1 to 22.
     pub zstd_level: i32,
-    /// Files that are merged at once; more are merged in rounds, so that memory does not grow with their number.
+    /// Files that are merged at once, fewer where records are wide; more are merged in rounds, so that memory does not
+    /// grow with their number.
     pub inputs_max: usize,
 }
 
@@ -177,7 +181,14 @@ fn compact(
     sync(folder)?;
     let bytes_after = bytes(std::slice::from_ref(&target))?;
     let (files, rows_before) = (inputs.len(), survey.rows);
-    Ok(Some(Compacted { folder: folder.to_owned(), files, rows_before, rows_after, bytes_before, bytes_after }))
+    Ok(Some(Compacted {
+        folder: folder.to_owned(),
+        files,
+        rows_before,
+        rows_after,
+        bytes_before,
+        bytes_after,
+    }))
 }
 
 /// Nothing goes before what replaces it has been read back.
@@ -244,7 +255,8 @@ impl Rounds<'_> {
     /// Merges groups of files, in order, until few enough are left. The drafts among them live as long as the second
     /// value.
     fn reduce(&mut self, mut files: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Vec<Draft>), ArchiveError> {
-        let inputs_max = self.options.inputs_max.max(2);
+        let columns = self.survey.schema.fields().len().max(1);
+        let inputs_max = self.options.inputs_max.min(COLUMNS_OPEN_MAX / columns).max(2);
         let mut drafts = Vec::new();
         while files.len() > inputs_max {
             let mut merged = Vec::new();

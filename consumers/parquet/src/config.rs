@@ -52,7 +52,8 @@ impl Config {
         if self.records_max == 0 {
             return refuse("records_max", self.records_max.to_string(), "1 or more");
         }
-        for (key, level) in [("zstd_level", self.zstd_level), ("compact_zstd_level", self.compact_zstd_level)] {
+        for (key, level) in [("zstd_level", self.zstd_level), ("compact_zstd_level", self.compact_zstd_level)]
+        {
             if !(1..=22).contains(&level) {
                 return refuse(key, level.to_string(), "1 to 22");
             }

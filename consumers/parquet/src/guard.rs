@@ -36,7 +36,10 @@ impl Guard {
     pub(crate) fn open(home: Home) -> Result<Guard, ArchiveError> {
         home.found_state()?;
         if !home.data().is_dir() && home.has_marks()? {
-            return Err(ArchiveError::Vanished { root: home.root().to_owned(), path: home.data().to_owned() });
+            return Err(ArchiveError::Vanished {
+                root: home.root().to_owned(),
+                path: home.data().to_owned(),
+            });
         }
         home.found()?;
         Ok(Guard { home, held: BTreeMap::new() })

@@ -54,7 +54,8 @@ impl Home {
     pub(crate) fn has_marks(&self) -> Result<bool, ArchiveError> {
         let entries = fs::read_dir(&self.state).map_err(io_at("list folder", &self.state))?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-        let names: Vec<String> = names.collect::<io::Result<_>>().map_err(io_at("list folder", &self.state))?;
+        let names: Vec<String> =
+            names.collect::<io::Result<_>>().map_err(io_at("list folder", &self.state))?;
         Ok(names.iter().any(|name| name.starts_with("mark-")))
     }
 

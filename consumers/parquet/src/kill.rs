@@ -1,6 +1,8 @@
 //! The process is killed at every step of a write and of a compaction: this test program runs itself again as a child
 //! that ends, without a destructor, at the step it is told.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -16,7 +18,9 @@ use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sqep::{Batch, EntryId, Exchange, Kind, Mark, MinuteBar, Record, Row, Sink, Symbol, kind::Grid};
 use tempfile::TempDir;
 
-use crate::{Config, Options, ParquetSink, Rows, compact::compact_root_with, compact_root, layout, open, write::Step};
+use crate::{
+    Config, Options, ParquetSink, Rows, compact::compact_root_with, compact_root, layout, open, write::Step,
+};
 
 const KIND: Kind = Kind::BarMinute(Grid::M1);
 const KILLED: i32 = 9;
@@ -120,8 +124,8 @@ fn read(root: &Path) -> (usize, Rowset) {
 
 fn drafts(root: &Path) -> usize {
     let state = root.join("_sqep").join(KIND.table());
-    let names = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".tmp")).count()
+    let paths = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).count()
 }
 
 #[test]
@@ -153,7 +157,10 @@ fn a_write_killed_at_any_step_leaves_no_half_file_and_no_gap() {
         assert_eq!(drafts(root.path()), 0, "step {killed}: a start clears leftovers away");
         let found = read(root.path()).1;
         for (key, row) in model(1..=held) {
-            assert!(found.get(&key).is_some_and(|found| found.0 >= row.0), "step {killed}: {key:?} is missing");
+            assert!(
+                found.get(&key).is_some_and(|found| found.0 >= row.0),
+                "step {killed}: {key:?} is missing"
+            );
         }
         deliver(&mut sink);
         assert_eq!(read(root.path()).1, model(1..=BATCHES), "step {killed}");

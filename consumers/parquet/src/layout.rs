@@ -122,21 +122,15 @@ fn parse_hash(text: &str) -> Result<u64, NotOurs> {
 /// Positions of the rows of each folder, in stream order; the error is the position of a row without a time.
 pub(crate) fn split<R: Record>(rows: &[Row<R>]) -> Result<BTreeMap<Folder, Vec<usize>>, usize> {
     let mut folders: BTreeMap<Folder, Vec<usize>> = BTreeMap::new();
-    let mut run: Option<(Folder, Vec<usize>)> = None;
-    for (at, row) in rows.iter().enumerate() {
-        let folder = Folder::of(&row.record).ok_or(at)?;
-        match &mut run {
-            Some((same, positions)) if *same == folder => positions.push(at),
-            _ => {
-                let next = (folder, folders.remove(&folder).unwrap_or_default());
-                if let Some((before, positions)) = run.replace(next) {
-                    folders.insert(before, positions);
-                }
-                run.iter_mut().for_each(|(_, positions)| positions.push(at));
-            }
-        }
+    // Neighbours mostly share their folder: the map is asked once a run.
+    let mut begin = 0;
+    while let Some(first) = rows.get(begin) {
+        let folder = Folder::of(&first.record).ok_or(begin)?;
+        let same = |row: &&Row<R>| Folder::of(&row.record) == Some(folder);
+        let end = begin + rows[begin..].iter().take_while(same).count();
+        folders.entry(folder).or_default().extend(begin..end);
+        begin = end;
     }
-    folders.extend(run);
     Ok(folders)
 }
 
@@ -164,7 +158,10 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, ArchiveEr
         match name.parse() {
             Ok(name) => found.push((name, path)),
             Err(NotOurs) => {
-                return Err(ArchiveError::Foreign { path, why: "its name is not one the archive gives".into() });
+                return Err(ArchiveError::Foreign {
+                    path,
+                    why: "its name is not one the archive gives".into(),
+                });
             }
         }
     }
@@ -222,7 +219,8 @@ mod tests {
 
     #[test]
     fn names_of_others_are_not_ours() {
-        for text in ["part-0.parquet", "p0_1-0_2-0_00000000000000ff.csv", "p0_1_2-0_00000000000000ff.parquet"] {
+        for text in ["part-0.parquet", "p0_1-0_2-0_00000000000000ff.csv", "p0_1_2-0_00000000000000ff.parquet"]
+        {
             assert!(text.parse::<FileName>().is_err(), "{text}");
         }
     }

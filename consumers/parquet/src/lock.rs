@@ -45,7 +45,9 @@ impl Lock {
         let holder = words.next().unwrap_or("unknown").to_owned();
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(ArchiveError::Locked { path: path.to_owned(), holder, doing }),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(ArchiveError::Locked { path: path.to_owned(), holder, doing });
+            }
             Err(error) => return Err(io_at("lock", path)(error.into())),
         }
         let name = words.next().map_or_else(random, str::to_owned);

@@ -30,7 +30,8 @@ pub(crate) fn load(home: &Home, partition: u16) -> Result<Option<Mark>, ArchiveE
 /// Replaces the mark; it is either the old one or the new one, whenever the power goes.
 pub(crate) fn store(home: &Home, partition: u16, mark: &Mark) -> Result<(), ArchiveError> {
     let path = home.mark(partition);
-    let text = serde_json::to_vec(mark).map_err(|source| ArchiveError::Mark { path: path.clone(), source })?;
+    let text =
+        serde_json::to_vec(mark).map_err(|source| ArchiveError::Mark { path: path.clone(), source })?;
     let draft = Draft::new(home.state().join(format!("{WRITE}{partition}-mark.tmp")));
     put(draft.path(), &text).map_err(io_at("write mark", draft.path()))?;
     draft.rename(&path)?;

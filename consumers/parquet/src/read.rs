@@ -40,8 +40,8 @@ pub(crate) struct ArchiveFile {
 impl ArchiveFile {
     pub(crate) fn open(path: &Path) -> Result<ArchiveFile, ArchiveError> {
         let file = File::open(path).map_err(io_at("open", path))?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(parquet_at("read", path))?;
+        let metadata =
+            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(parquet_at("read", path))?;
         let schema = Arc::clone(metadata.schema());
         let foreign = |why: String| ArchiveError::Foreign { path: path.to_owned(), why };
         let label = label(&metadata).ok_or_else(|| foreign(format!("its footer has no {KIND_KEY}")))?;
@@ -66,21 +66,21 @@ fn label(metadata: &ArrowReaderMetadata) -> Option<Label> {
     Some(Label { kind: value(KIND_KEY)?, record: value(TYPE_KEY)? })
 }
 
+/// Whether the columns that decide are there; the error says what is wrong.
 fn ours(schema: &Schema) -> Result<(), String> {
-    let day_or_minute = |found: &DataType| {
-        matches!(found, DataType::Date32 | DataType::Timestamp(TimeUnit::Millisecond, Some(_)))
-    };
-    let rules: [(&str, &dyn Fn(&DataType) -> bool); 4] = [
-        ("symbol", &|found| *found == DataType::Int32),
-        ("frame", &day_or_minute),
-        (SOURCE, &|found| *found == DataType::Utf8),
-        (VERSION, &|found| *found == DataType::UInt64),
-    ];
-    for (name, rule) in rules {
-        match schema.field_with_name(name) {
-            Ok(field) if rule(field.data_type()) && !field.is_nullable() => {}
-            Ok(field) => return Err(format!("its column {name:?} is {}", field.data_type())),
-            Err(_) => return Err(format!("it has no column {name:?}")),
+    for name in ["symbol", "frame", SOURCE, VERSION] {
+        let field = schema.field_with_name(name).map_err(|_| format!("it has no column {name:?}"))?;
+        let fits = match name {
+            "symbol" => *field.data_type() == DataType::Int32,
+            SOURCE => *field.data_type() == DataType::Utf8,
+            VERSION => *field.data_type() == DataType::UInt64,
+            _ => matches!(
+                field.data_type(),
+                DataType::Date32 | DataType::Timestamp(TimeUnit::Millisecond, Some(_))
+            ),
+        };
+        if !fits || field.is_nullable() {
+            return Err(format!("its column {name:?} is {}", field.data_type()));
         }
     }
     Ok(())
@@ -95,7 +95,8 @@ pub(crate) fn union(one: &SchemaRef, other: &ArchiveFile) -> Result<SchemaRef, A
     let fields = [one.fields().to_vec(), other.schema.fields().to_vec()].map(Schema::new);
     let merged = Schema::try_merge(fields).map_err(|error| foreign(error.to_string()))?;
     let lone = merged.fields().iter().find(|field| {
-        !field.is_nullable() && [one, &other.schema].iter().any(|schema| schema.index_of(field.name()).is_err())
+        !field.is_nullable()
+            && [one, &other.schema].iter().any(|schema| schema.index_of(field.name()).is_err())
     });
     match lone {
         Some(field) => Err(foreign(format!("its neighbours differ in the column {:?}", field.name()))),
@@ -162,15 +163,18 @@ impl<R: Record> Rows<R> {
     }
 
     /// The next rows; `None` at the end.
-    #[expect(clippy::should_implement_trait, reason = "lends nothing, but `sources` must be callable in between")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "lends nothing, but `sources` must be callable in between"
+    )]
     pub fn next(&mut self) -> Result<Option<Vec<Row<R>>>, ArchiveError> {
         let Some(columns) = self.columns.next()? else { return Ok(None) };
-        let foreign =
-            |why: String| ArchiveError::Foreign { path: self.columns.path().to_owned(), why };
+        let foreign = |why: String| ArchiveError::Foreign { path: self.columns.path().to_owned(), why };
         let records = arrow::records::<R>(&columns).map_err(|error| foreign(error.to_string()))?;
         let missing = |name: &str| foreign(format!("it has no column {name:?}"));
         let source = columns.column_by_name(SOURCE).ok_or_else(|| missing(SOURCE))?.as_string::<i32>();
-        let version = columns.column_by_name(VERSION).ok_or_else(|| missing(VERSION))?.as_primitive::<UInt64Type>();
+        let version =
+            columns.column_by_name(VERSION).ok_or_else(|| missing(VERSION))?.as_primitive::<UInt64Type>();
         let mut rows = Vec::with_capacity(records.len());
         for (at, record) in records.into_iter().enumerate() {
             let source = number(&mut self.sources, source.value(at));

@@ -65,7 +65,12 @@ impl<R: Record> ParquetSink<R> {
         Ok(())
     }
 
-    fn put_file(&self, folder: Folder, positions: &[usize], batch: &Batch<'_, R>) -> Result<(), ArchiveError> {
+    fn put_file(
+        &self,
+        folder: Folder,
+        positions: &[usize],
+        batch: &Batch<'_, R>,
+    ) -> Result<(), ArchiveError> {
         let home = self.guard.home();
         let draft = Draft::new(home.state().join(format!("{WRITE}{}-rows.tmp", batch.partition)));
         let mut writer = FileWriter::create(draft, &self.schema, &self.label, self.config.zstd_level)?;

@@ -1,5 +1,7 @@
 //! What the sink promises: the right rows in the right files, and patience when the world is wrong.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 mod common;
 
 use std::{
@@ -29,7 +31,8 @@ fn day_bars_come_back_as_they_were_written() {
     let root = tempfile::tempdir().unwrap();
     let bars: Vec<_> = (0..40).map(|n| (day(n, n * 20, n), u64::from(n))).collect();
     write(&mut open(root.path(), DAY), (1, 2), &bars).unwrap();
-    let mut found: Vec<_> = rows::<DayBar>(root.path(), DAY).into_iter().map(|(bar, v, _)| (bar, v)).collect();
+    let mut found: Vec<_> =
+        rows::<DayBar>(root.path(), DAY).into_iter().map(|(bar, v, _)| (bar, v)).collect();
     found.sort_by_key(|&(_, version)| version);
     assert_eq!(found, bars);
 }
@@ -39,7 +42,8 @@ fn minute_bars_and_reference_days_come_back_as_they_were_written() {
     let root = tempfile::tempdir().unwrap();
     let bars: Vec<_> = (0..50).map(|n| (minute(1, n / 20, n), 7)).collect();
     write(&mut open(root.path(), MINUTE), (1, 2), &bars).unwrap();
-    let found: Vec<_> = rows::<MinuteBar>(root.path(), MINUTE).into_iter().map(|(bar, v, _)| (bar, v)).collect();
+    let found: Vec<_> =
+        rows::<MinuteBar>(root.path(), MINUTE).into_iter().map(|(bar, v, _)| (bar, v)).collect();
     assert_eq!(found, bars);
     let mut refs: ParquetSink<RefDay> = open(root.path(), Kind::RefDay);
     let reference = RefDay {
@@ -69,7 +73,8 @@ fn days_lie_by_year_and_minutes_by_date() {
 #[test]
 fn a_file_is_sorted_and_says_what_it_holds() {
     let root = tempfile::tempdir().unwrap();
-    let shuffled: Vec<_> = (0..500u32).map(|n| (day(n * 37 % 50, n % 11, n), u64::from(n * 13 % 500))).collect();
+    let shuffled: Vec<_> =
+        (0..500u32).map(|n| (day(n * 37 % 50, n % 11, n), u64::from(n * 13 % 500))).collect();
     write(&mut open(root.path(), DAY), (1, 2), &shuffled).unwrap();
     let found = rows::<DayBar>(root.path(), DAY);
     assert_eq!(found.len(), 500);
@@ -80,7 +85,10 @@ fn a_file_is_sorted_and_says_what_it_holds() {
     let value = |key: &str| said.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
     assert_eq!((value("sqep.kind"), value("sqep.type")), (Some("bar:1d"), Some("SQEP-BAR-DAY")));
     let group = reader.metadata().row_group(0);
-    assert!(group.columns().iter().all(|column| column.statistics().is_some()), "every column has statistics");
+    assert!(
+        group.columns().iter().all(|column| column.statistics().is_some()),
+        "every column has statistics"
+    );
 }
 
 #[test]
@@ -124,7 +132,9 @@ fn what_a_killed_process_left_is_cleared_at_start() {
     drop(open::<DayBar>(root.path(), DAY));
     let left = |name: &str| root.path().join("_sqep/bar_1d").join(name);
     let names = ["write-0-rows.tmp", "write-0-mark.tmp", "write-1-rows.tmp"];
-    names.iter().for_each(|name| fs::write(left(name), b"PAR1 half").unwrap());
+    for name in names {
+        fs::write(left(name), b"PAR1 half").unwrap();
+    }
     now(open::<DayBar>(root.path(), DAY).mark(0)).unwrap();
     let found = names.map(|name| left(name).exists());
     assert_eq!(found, [false, false, true], "what belongs to another partition is another process's");
@@ -299,7 +309,8 @@ fn a_row_without_a_value_it_must_have_is_never_taken() {
     let (time, open) = (Cell::Date(date(1)), Cell::Float(1.0));
     write(&mut sink, (1, 1), &[(Lacking(time, open), 1)]).unwrap();
     for (lacking, field) in [(Lacking(time, Cell::Null), "open"), (Lacking(Cell::Null, open), "frame")] {
-        let Err(WriteError::Never(error)) = write(&mut sink, (2, 2), &[(Lacking(time, open), 1), (lacking, 1)])
+        let Err(WriteError::Never(error)) =
+            write(&mut sink, (2, 2), &[(Lacking(time, open), 1), (lacking, 1)])
         else {
             panic!("must never be taken")
         };

@@ -1,5 +1,7 @@
 //! What compaction promises: one file a folder, one row a key, nothing lost, nothing of others touched.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 mod common;
 
 use std::{
@@ -152,7 +154,9 @@ fn a_damaged_file_is_named_and_nothing_of_its_folder_is_deleted() {
         write(&mut sink, (id, id), &bars).unwrap();
     }
     let files = parquet_files(root.path(), DAY);
-    for damage in [|bytes: &mut Vec<u8>| bytes.truncate(1000), |bytes: &mut Vec<u8>| bytes[200..900].fill(0xAA)] {
+    for damage in
+        [|bytes: &mut Vec<u8>| bytes.truncate(1000), |bytes: &mut Vec<u8>| bytes[200..900].fill(0xAA)]
+    {
         let whole = fs::read(&files[1]).unwrap();
         let mut bytes = whole.clone();
         damage(&mut bytes);
@@ -160,7 +164,9 @@ fn a_damaged_file_is_named_and_nothing_of_its_folder_is_deleted() {
         let told = compact_root(root.path(), Options::default()).unwrap().complete().unwrap_err().to_string();
         assert!(told.contains(files[1].file_name().unwrap().to_str().unwrap()), "{told}");
         assert_eq!(parquet_files(root.path(), DAY), files);
-        assert!(common::list(&root.path().join("_sqep/bar_1d")).iter().all(|path| path.extension().is_none()));
+        assert!(
+            common::list(&root.path().join("_sqep/bar_1d")).iter().all(|path| path.extension().is_none())
+        );
         fs::write(&files[1], &whole).unwrap();
     }
     compact(root.path());
@@ -215,7 +221,8 @@ fn old_file(path: &Path, with_vol: bool) {
     let said = [("sqep.kind", "bar:1d"), ("sqep.type", "SQEP-BAR-DAY")];
     let said = said.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec();
     let properties = WriterProperties::builder().set_key_value_metadata(Some(said)).build();
-    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -252,7 +259,8 @@ fn only_partitions_that_have_gone_quiet_are_named() {
 fn the_sink_goes_on_and_readers_miss_nothing_while_compaction_is_at_work() {
     let root = tempfile::tempdir().unwrap();
     let mut sink = open(root.path(), DAY);
-    let batch = |id: u64| -> Vec<_> { (0..50).map(|code| (day(code, u32::try_from(id).unwrap(), 1), id)).collect() };
+    let batch =
+        |id: u64| -> Vec<_> { (0..50).map(|code| (day(code, u32::try_from(id).unwrap(), 1), id)).collect() };
     write(&mut sink, (1, 1), &batch(1)).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -1,6 +1,8 @@
 //! What the archive does at the limits of the machine: a full disk and a small memory. Each test runs itself again as a
 //! child, whose limits are its own.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 mod common;
 
 use std::{

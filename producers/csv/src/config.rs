@@ -106,7 +106,7 @@ impl Default for CsvSettings {
             stk_limit: Vec::new(),
             stock_st: Vec::new(),
             rows_block_max: 8_192,
-            text_bytes_max: 64 << 20,
+            text_bytes_max: 32 << 20,
             keys_max: 1_000_000,
             spool: None,
             rescan_s: 30,

@@ -64,24 +64,16 @@ pub enum LoadError {
         found: u64,
     },
     /// A side table beyond its limit.
-    #[error("{path:?} holds more than {rows_max} rows of {what}; split it by year and name the years that are needed")]
+    #[error(
+        "{path:?} holds more than {runs_max} different values of {what}; split it by year and name the years that are needed"
+    )]
     SideTooLarge {
         /// The file.
         path: PathBuf,
         /// Factors, limits or ST days.
-        what: &'static str,
+        what: String,
         /// The limit.
-        rows_max: usize,
-    },
-    /// A side table with a row that cannot be used.
-    #[error("{path:?} line {line}: {problem}")]
-    SideRow {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// What is wrong with it.
-        problem: String,
+        runs_max: usize,
     },
     /// The dialect itself.
     #[error(transparent)]

@@ -78,6 +78,19 @@ pub enum FilesError {
     },
 }
 
+impl FilesError {
+    /// What stands for nothing.
+    pub fn name(&self) -> String {
+        match self {
+            FilesError::Nothing => "csv.paths".to_owned(),
+            FilesError::Absent(path) | FilesError::Empty { folder: path, .. } | FilesError::Folder { folder: path, .. } => {
+                path.display().to_string()
+            }
+            FilesError::Unmatched(pattern) | FilesError::Pattern { pattern, .. } => pattern.clone(),
+        }
+    }
+}
+
 /// The files that `arguments` stand for. An argument that stands for none is told in [`Found::missing`] and does not
 /// hold up the others.
 pub fn find(arguments: &[String]) -> Found {
@@ -113,7 +126,7 @@ pub fn roots(arguments: &[String]) -> BTreeMap<PathBuf, bool> {
 }
 
 /// Whether the name says that the file is compressed.
-pub fn is_packed(path: &Path) -> bool {
+fn is_packed(path: &Path) -> bool {
     path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| is_one_of(ending, &PACKINGS))
 }
 

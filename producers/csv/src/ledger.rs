@@ -8,7 +8,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Read},
     path::Path,
-    time::UNIX_EPOCH,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,19 +31,33 @@ pub struct Stamp {
     /// Last change of anything about the file, ns since 1970; unlike `mtime` no program can set it back. 0 where the
     /// system has none.
     pub ctime: u64,
+    /// Changed so shortly before that another change could bear the same date.
+    #[serde(default)]
+    pub fresh: bool,
 }
 
+/// The coarsest clock that dates files: FAT counts in steps of two seconds.
+const FRESH_MAX: Duration = Duration::from_secs(2);
+
 impl Stamp {
-    /// Looks at a file, through links.
-    pub fn of(path: &Path) -> io::Result<Stamp> {
+    /// Looks at a file, through links, at the time `now`.
+    pub fn of(path: &Path, now: SystemTime) -> io::Result<Stamp> {
         let facts = std::fs::metadata(path)?;
         if facts.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let age = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mtime = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Stamp { size: facts.len(), mtime, ctime: ctime(&facts) })
+        let (mtime, ctime) = (since_1970(facts.modified()?), ctime(&facts));
+        let fresh = mtime.max(ctime).saturating_add(nanos(FRESH_MAX)) > since_1970(now);
+        Ok(Stamp { size: facts.len(), mtime, ctime, fresh })
     }
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(unix)]
@@ -241,7 +255,7 @@ impl Terms {
     /// Whether the folder alone shows that nothing is to be done.
     pub fn is_settled(&self, entry: &Entry, stamp: Stamp) -> bool {
         let waits = entry.tail == Tail::Held && !self.holds_tail;
-        let same = entry.stamp == stamp && entry.mapping == self.mapping;
+        let same = entry.stamp == stamp && !stamp.fresh && entry.mapping == self.mapping;
         same && entry.state == State::Done && !waits && !self.ignores(entry)
     }
 

@@ -100,10 +100,6 @@ impl Lines {
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-    /// Begins at the first line again; only for a text in memory.
-    pub(crate) fn rewind(&mut self) {
-        (self.next, self.searched, self.number) = (0, 0, 0);
-    }
 
     /// Leaves out the first bytes of the text.
     pub(crate) fn skip_bytes(&mut self, count: usize) {

@@ -175,6 +175,11 @@ impl<R: FromRow> Parser<R> {
         }
     }
 
+    /// What explains the file.
+    pub(crate) fn found(&self) -> &Match {
+        &self.setting.found
+    }
+
     pub(crate) fn coding(&self) -> Coding {
         self.setting.found.coding
     }
@@ -192,7 +197,7 @@ impl<R: FromRow> Parser<R> {
     pub(crate) fn row(&mut self, number: u64, row: &[u8]) -> Outcome<R> {
         self.tally.rows += 1;
         match self.values(number, row) {
-            Ok(values) => self.checked(&R::of(&values)),
+            Ok(values) => self.checked(number, &R::of(&values)),
             Err(Stop::Skip(reason)) => Outcome::Skipped(reason),
             Err(Stop::Refuse(finding)) => {
                 self.tally.refuse(finding.reason, number, &finding.value);
@@ -217,13 +222,16 @@ impl<R: FromRow> Parser<R> {
     }
 
     /// The record, if the rules let it pass.
-    fn checked(&mut self, record: &R) -> Outcome<R> {
+    fn checked(&mut self, number: u64, record: &R) -> Outcome<R> {
         let mut checker = Checker::new(&self.setting.calendar);
         let findings = checker.check(record, self.setting.kind);
         let mut bits = 0;
         if !findings.is_empty() {
             if findings.iter().any(|finding| finding.reason.severity() == Severity::Refuse) {
                 let findings = findings.to_vec();
+                for finding in &findings {
+                    self.tally.refuse(finding.reason, number, &finding.value);
+                }
                 return Outcome::Refused(Box::new(Refused { symbol: record.symbol().to_string(), findings }));
             }
             for finding in findings {

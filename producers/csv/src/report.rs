@@ -88,6 +88,12 @@ pub struct Report {
     bar: ProgressBar,
 }
 
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report").field("summary", &self.view().summary).finish_non_exhaustive()
+    }
+}
+
 struct View {
     out: Box<dyn Write + Send>,
     /// The last word on a file counts: in a long run it can come more than once.

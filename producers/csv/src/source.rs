@@ -137,6 +137,7 @@ impl<R: Enrich> CsvSource<R> {
             input: input.clone(),
             month: *month,
             side: Arc::clone(&scan.side),
+            side_stamp: scan.side_stamp,
         }).collect()
     }
 

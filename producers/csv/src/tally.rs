@@ -181,12 +181,12 @@ impl Tally {
     /// A file of coarser bars than its stream.
     fn coarser(&self, minutes: u32) -> Vec<Finding> {
         let count: u64 = self.labels.iter().sum();
-        let on = |grid: usize| self.labels.iter().skip(0).step_by(grid).sum::<u64>() == count;
-        let steps = [60usize, 30, 15, 5];
-        let coarse = steps.into_iter().find(|&grid| {
-            let half_hours = grid == 60 && self.at(10, 30) + self.at(11, 30) > 0;
-            u32::try_from(grid).is_ok_and(|grid| grid > minutes) && !half_hours && on(grid)
-        });
+        let on = |grid: usize| self.labels.iter().step_by(grid).sum::<u64>() == count;
+        let half_hours = self.at(10, 0) + self.at(11, 0) + self.at(13, 30) + self.at(14, 30);
+        let coarse = [30u32, 15, 5]
+            .into_iter()
+            .find(|&grid| grid > minutes && usize::try_from(grid).is_ok_and(on))
+            .or((minutes == 30 && half_hours == 0).then_some(60));
         match coarse {
             Some(grid) if count >= LABELS_MIN => {
                 let summary =
@@ -202,7 +202,12 @@ impl Tally {
         let most = self.refused.iter().filter(|(_, count)| count.rows >= ROWS_MIN && count.rows * 2 > self.rows);
         most.flat_map(|(&reason, count)| {
             let summary = format!("{} of {} rows do not read", count.rows, self.rows);
-            count.findings(reason, "", summary)
+            let field = match reason {
+                Reason::SymbolIllegal => "symbol",
+                Reason::FrameIllegal => "frame",
+                _ => "",
+            };
+            count.findings(reason, field, summary)
         })
         .collect()
     }

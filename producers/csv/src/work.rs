@@ -2,9 +2,8 @@
 //!
 //! Knows what the ledger decides and what the parser yields; must not know the order of files nor who takes the rows.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::SystemTime};
 
-use anyhow::Context;
 use sqep::{Chunk, Reason, Refusal, Totals, check::Finding};
 use tokio::sync::mpsc;
 
@@ -20,6 +19,9 @@ use crate::{
 /// How often a file that changes under the reader is begun again before it counts as failed.
 const TRIES_MAX: usize = 3;
 
+/// What the publishing loop finds again in every record and counts itself.
+const AT_THE_DOOR: [Reason; 2] = [Reason::OutsideLimits, Reason::BeyondCalendar];
+
 /// One file to be looked at.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
@@ -33,6 +35,8 @@ pub(crate) struct Task {
     pub(crate) forced_pass: Option<u64>,
     /// What side files know.
     pub(crate) side: Arc<Side>,
+    /// The side files as they were looked at.
+    pub(crate) side_stamp: Stamp,
 }
 
 /// What all files are read by.
@@ -160,7 +164,7 @@ impl<R: Enrich> Bout<'_, R> {
 
     fn file(&mut self) -> Result<Outcome, Halt> {
         let path = &self.task.input.path;
-        let stamp = Stamp::of(path).map_err(|error| unread(path, error))?;
+        let stamp = Stamp::of(path, now()).map_err(|error| unread(path, error))?;
         self.stamp = Some(stamp);
         if self.entry.as_ref().is_some_and(|entry| self.terms.is_settled(entry, stamp)) {
             return Ok(Outcome::Unchanged);
@@ -176,7 +180,7 @@ impl<R: Enrich> Bout<'_, R> {
 
     /// The content is the same under another date: says so to the ledger, so that the next look is short.
     fn touch(&mut self, stamp: Stamp) -> Result<Outcome, Halt> {
-        if let Some(entry) = self.entry.clone() {
+        if let Some(entry) = self.entry.clone().filter(|entry| entry.stamp != stamp) {
             self.send(Chunk::empty(&self.origin), Entry { stamp, ..entry }, stamp.size)?;
         }
         Ok(Outcome::Unchanged)
@@ -217,7 +221,8 @@ impl<R: Enrich> Bout<'_, R> {
         loaded.dialect_name().clone_into(&mut self.dialect);
         let mut entry = self.draft(stamp, print, rows, why);
         let mut held = loaded.next()?;
-        if let Some(refused) = held.take_if(|block| is_whole(block)) {
+        let left = loaded.rows().saturating_sub(rows);
+        if let Some(refused) = held.take_if(|block| is_whole(block, left)) {
             return self.refuse(entry, refused.rows, refused.refused);
         }
         loop {
@@ -237,7 +242,7 @@ impl<R: Enrich> Bout<'_, R> {
 
     /// How the last row ended. A file that grew while it was read may have been cut anywhere.
     fn tail(&self, print: &Print) -> Tail {
-        let size = Stamp::of(&self.task.input.path).map_or(0, |stamp| stamp.size);
+        let size = Stamp::of(&self.task.input.path, now()).map_or(0, |stamp| stamp.size);
         if size > print.bytes && !self.terms.holds_tail { Tail::Torn } else { self.terms.tail(print) }
     }
 
@@ -253,6 +258,7 @@ impl<R: Enrich> Bout<'_, R> {
         (chunk.lines, chunk.refused) = (block.lines, block.refused);
         (chunk.skipped, chunk.warned) = (block.skipped, block.warned);
         entry.totals.add(&totals(&chunk));
+        AT_THE_DOOR.iter().for_each(|reason| drop(chunk.warned.remove(reason)));
         chunk
     }
 
@@ -298,7 +304,8 @@ impl<R: Enrich> Bout<'_, R> {
         "side files".clone_into(&mut self.dialect);
         let place = self.entry.as_ref().map_or(0, |entry| entry.bytes);
         let print = Side::print(&records, place);
-        let stamp = Stamp { size: print.bytes, ..Stamp::default() };
+        let stamp = self.task.side_stamp;
+        self.stamp = Some(stamp);
         let (done, why) = match self.terms.decide(self.entry.as_ref(), &print) {
             Decision::Same => return Ok(Outcome::Unchanged),
             Decision::Afresh(why) => (0, why),
@@ -336,13 +343,12 @@ fn totals<R>(chunk: &Chunk<R>) -> Totals {
     totals
 }
 
-/// Whether a block is one refusal that stands for the whole file.
-fn is_whole<R>(block: &Block<R>) -> bool {
-    let reason = match block.refused.as_slice() {
-        [refusal] if block.records.is_empty() => refusal.findings.first().map(|finding| finding.reason),
-        _ => None,
-    };
-    matches!(reason, Some(Reason::UnitsOrAdjusted | Reason::PriceBasis | Reason::FramesShifted))
+/// Whether a block is one refusal that stands for the file, of which `left` rows are not done.
+fn is_whole<R>(block: &Block<R>, left: u64) -> bool {
+    match block.refused.as_slice() {
+        [refusal] => block.records.is_empty() && refusal.rows == left && refusal.symbol.is_empty(),
+        _ => false,
+    }
 }
 
 fn has_changed(error: &anyhow::Error) -> bool {
@@ -351,4 +357,9 @@ fn has_changed(error: &anyhow::Error) -> bool {
 
 fn unread(path: &std::path::Path, error: io::Error) -> LoadError {
     LoadError::Read { path: path.to_owned(), error }
+}
+
+#[expect(clippy::disallowed_methods, reason = "only held against the dates of files, to distrust those of this moment")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
 }

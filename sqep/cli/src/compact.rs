@@ -37,7 +37,8 @@ pub(crate) async fn run(args: CompactArgs, config: &Config) -> anyhow::Result<()
         return Ok(());
     }
     let root = parquet.root.clone();
-    let report = tokio::task::spawn_blocking(move || compact_root(&parquet.root, parquet.compaction())).await??;
+    let report =
+        tokio::task::spawn_blocking(move || compact_root(&parquet.root, parquet.compaction())).await??;
     tell(&report)?;
     report.complete().map(drop).with_context(|| format!("not all of {} is compacted", root.display()))
 }
@@ -55,7 +56,11 @@ fn tell(report: &Report) -> anyhow::Result<()> {
         ))?;
     }
     for failed in &report.failed {
-        tracing::error!("{}: {}", failed.folder.display(), anyhow::Chain::new(&failed.error).map(ToString::to_string).collect::<Vec<_>>().join(": "));
+        tracing::error!(
+            "{}: {}",
+            failed.folder.display(),
+            anyhow::Chain::new(&failed.error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        );
     }
     say(&format!(
         "partitions {} = compacted {} + left alone {} + failed {}",

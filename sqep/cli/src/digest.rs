@@ -4,11 +4,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::Context;
-use sqep::{
-    EntryId, Kind, Record,
-    record::Cell,
-    redis::inspect::Inspector,
-};
+use sqep::{EntryId, Kind, Record, record::Cell, redis::inspect::Inspector};
 use sqep_parquet::Rows;
 
 /// The rows of one kind in one place.
@@ -191,7 +187,8 @@ mod tests {
                 DayBar { st: bar.st.map_or(Some(false), |st| Some(!st)), ..*bar },
             ];
             for other in changed {
-                let rows = bars.iter().enumerate().map(|(place, &bar)| (if place == at { other } else { bar }, 2));
+                let rows =
+                    bars.iter().enumerate().map(|(place, &bar)| (if place == at { other } else { bar }, 2));
                 assert!(!right.same_rows(&digest(rows)), "{other:?}");
             }
         }

@@ -95,9 +95,15 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!([bytes(17), bytes(1536), bytes(5 << 30)], ["17 B", "1.5 KiB", "5.0 GiB"]);
-        assert_eq!([age(999), age(1_500), age(600_000), age(86_400_000 * 3)], ["999 ms", "1.5 s", "10 min", "3 d"]);
+        assert_eq!(
+            [age(999), age(1_500), age(600_000), age(86_400_000 * 3)],
+            ["999 ms", "1.5 s", "10 min", "3 d"]
+        );
         assert_eq!(rate(500, Duration::from_millis(250)), 2_000);
         assert_eq!(rate(500, Duration::ZERO), 500_000, "never divides by nothing");
     }

@@ -62,7 +62,11 @@ pub(crate) async fn run(args: StatusArgs, config: &Config) -> anyhow::Result<()>
         let status = inspector.stream(&key).await?;
         let pending = status.groups.iter().filter_map(|group| group.oldest_pending).map(|id| id.ms).min();
         let quiet_ms = now.saturating_sub(status.last.ms);
-        streams.push(Stream { status, quiet_ms, oldest_pending_ms: pending.map(|ms| now.saturating_sub(ms)) });
+        streams.push(Stream {
+            status,
+            quiet_ms,
+            oldest_pending_ms: pending.map(|ms| now.saturating_sub(ms)),
+        });
     }
     let status = assemble(&server, health, streams);
     if args.json {
@@ -88,7 +92,8 @@ fn assemble(server: &Server, health: Health, streams: Vec<Stream>) -> Status {
 }
 
 fn lines(status: &Status, prefix: &str, now: u64) -> Vec<String> {
-    let of = if status.memory_bytes_max == 0 { "no limit".to_owned() } else { bytes(status.memory_bytes_max) };
+    let of =
+        if status.memory_bytes_max == 0 { "no limit".to_owned() } else { bytes(status.memory_bytes_max) };
     let kept = match (status.append_only, status.snapshots) {
         (true, _) => "append-only file",
         (false, true) => "snapshots only",
@@ -111,7 +116,8 @@ fn lines(status: &Status, prefix: &str, now: u64) -> Vec<String> {
     if groups.is_empty() {
         lines.push("no group reads any of them".to_owned());
     } else {
-        let header = ["stream", "group", "pending", "lag", "behind", "oldest pending", "settled", "reader", "lease"];
+        let header =
+            ["stream", "group", "pending", "lag", "behind", "oldest pending", "settled", "reader", "lease"];
         lines.extend(table(&header, &groups));
     }
     lines
@@ -119,11 +125,16 @@ fn lines(status: &Status, prefix: &str, now: u64) -> Vec<String> {
 
 fn stream_table(streams: &[Stream]) -> Vec<String> {
     let row = |stream: &Stream| {
-        let StreamStatus { stream: key, entries, bytes: size, dead_letters, dead_bytes, source, totals, .. } =
-            &stream.status;
+        let StreamStatus {
+            stream: key, entries, bytes: size, dead_letters, dead_bytes, source, totals, ..
+        } = &stream.status;
         let totals: Option<Totals> = totals.clone().and_then(|totals| serde_json::from_value(totals).ok());
         let rows = |of: fn(&Totals) -> u64| totals.as_ref().map_or_else(dash, |totals| count(of(totals)));
-        let dead = if *dead_letters == 0 { "0".to_owned() } else { format!("{} ({})", count(*dead_letters), bytes(*dead_bytes)) };
+        let dead = if *dead_letters == 0 {
+            "0".to_owned()
+        } else {
+            format!("{} ({})", count(*dead_letters), bytes(*dead_bytes))
+        };
         let cells = [
             key.clone(),
             source.clone().unwrap_or_else(dash),
@@ -138,8 +149,18 @@ fn stream_table(streams: &[Stream]) -> Vec<String> {
         ];
         cells.to_vec()
     };
-    let header =
-        ["stream", "source", "entries", "memory", "quiet for", "rows read", "appended", "refused", "skipped", "dead letters"];
+    let header = [
+        "stream",
+        "source",
+        "entries",
+        "memory",
+        "quiet for",
+        "rows read",
+        "appended",
+        "refused",
+        "skipped",
+        "dead letters",
+    ];
     table(&header, &streams.iter().map(row).collect::<Vec<_>>())
 }
 

@@ -95,7 +95,11 @@ struct Look {
 }
 
 impl Look {
-    async fn follow(mut self, sender: mpsc::Sender<(String, Entry)>, end: CancellationToken) -> anyhow::Result<()> {
+    async fn follow(
+        mut self,
+        sender: mpsc::Sender<(String, Entry)>,
+        end: CancellationToken,
+    ) -> anyhow::Result<()> {
         let last = self.inspector.stream(&self.key).await?.last;
         let mut after = if self.from_start { EntryId::ZERO } else { last };
         loop {

@@ -84,6 +84,8 @@ impl Server {
 
     pub(super) fn fail_over(&mut self, steps: usize) {
         let Some(at) = self.earlier.len().checked_sub(steps) else { return };
+        // A fail-over takes longer than a millisecond: the ids of what is lost are not given out again.
+        self.clock_ms = self.clock_ms.max(self.state.last.ms) + 1;
         // A letter that the server loses is lost with it; its entry was dealt with all the same.
         let unburied: BTreeSet<EntryId> = self.unreadable_without_letter().into_iter().collect();
         self.garbage.retain(|id| unburied.contains(id));

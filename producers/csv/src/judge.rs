@@ -1,0 +1,375 @@
+//! What the records of a file say about each other: repeated keys, units, days without trading, jumps.
+//!
+//! Knows records in file order, one look at each; must not know text. Memory grows with securities, not with rows, as
+//! long as the rows of each security are in order; the others get a second look.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use sqep::{
+    Reason, Symbol,
+    check::Finding,
+    record::Cell,
+    symbol::Class,
+    unit::{Alarm, Quanta, Verdict},
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    row::FromRow,
+    tally::{EXAMPLES_MAX, Example, findings},
+};
+
+/// What a close may do from one row to the next before it is counted: no board's band is wider.
+const JUMP_MAX: f64 = 0.45;
+/// The last label of a day.
+const CLOSE_MINUTE: i64 = 15 * 60;
+const MINUTES_A_DAY: i64 = 24 * 60;
+
+/// What becomes of a record whose key the file repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The same record again.
+    Duplicate,
+    /// A later row says something else.
+    Conflict,
+}
+
+/// What was found out about the records of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Proofs against the file as a whole.
+    pub(crate) whole: Vec<Finding>,
+    /// Proofs against all records of a security.
+    pub(crate) symbols: HashMap<Symbol, Vec<Finding>>,
+    /// Records that a repeated key leaves out, by row from 0, sorted.
+    pub(crate) fates: Vec<(u64, Fate)>,
+    /// Days of minute bars without any volume.
+    pub(crate) idle: HashSet<(Symbol, i64)>,
+}
+
+/// Looks at every record of a file once, in file order.
+pub(crate) struct Judge<R> {
+    quanta: Quanta,
+    /// Whether more rows may be appended to the file, so that its last day may be unfinished.
+    growing: bool,
+    places: HashMap<Symbol, usize, BuildHasherDefault<ByInteger>>,
+    seen: Vec<Seen<R>>,
+    current: Option<(Symbol, usize)>,
+    fates: Vec<(u64, Symbol, Fate)>,
+    idle: HashSet<(Symbol, i64)>,
+}
+
+/// What is kept of the records of one security.
+struct Seen<R> {
+    symbol: Symbol,
+    alarm: Alarm,
+    examples: Vec<Example>,
+    last: R,
+    last_time: i64,
+    last_row: u64,
+    order: Order,
+    /// Whether any minute of the current day had volume.
+    traded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Unknown,
+    Ascending,
+    Descending,
+    None,
+}
+
+impl Order {
+    fn of(later: bool) -> Order {
+        if later { Order::Ascending } else { Order::Descending }
+    }
+}
+
+impl<R: FromRow> Judge<R> {
+    pub(crate) fn new(quanta: Quanta, growing: bool) -> Judge<R> {
+        Judge {
+            quanta,
+            growing,
+            places: HashMap::default(),
+            seen: Vec::new(),
+            current: None,
+            fates: Vec::new(),
+            idle: HashSet::new(),
+        }
+    }
+
+    /// Takes the record of a row; rows count from 0.
+    pub(crate) fn see(&mut self, row: u64, line: u64, record: &R) {
+        let time = record.time();
+        let Some(at) = self.place(record.symbol()) else { return self.first(row, line, record, time) };
+        let seen = &mut self.seen[at];
+        if let Some(example) = unit(&mut seen.alarm, record, self.quanta, line) {
+            keep(&mut seen.examples, example);
+        }
+        if time == seen.last_time {
+            let fate = if *record == seen.last {
+                (row, seen.symbol, Fate::Duplicate)
+            } else {
+                let earlier = (seen.last_row, seen.symbol, Fate::Conflict);
+                (seen.last, seen.last_row) = (*record, row);
+                seen.traded |= R::MINUTE && has_volume(record);
+                earlier
+            };
+            return self.fates.push(fate);
+        }
+        let order = Order::of(time > seen.last_time);
+        if seen.order == Order::Unknown {
+            seen.order = order;
+        } else if seen.order != order {
+            seen.order = Order::None;
+        }
+        if R::MINUTE {
+            if day(time) == day(seen.last_time) {
+                seen.traded |= has_volume(record);
+            } else {
+                if !seen.traded {
+                    self.idle.insert((seen.symbol, day(seen.last_time)));
+                }
+                seen.traded = has_volume(record);
+            }
+        }
+        (seen.last, seen.last_time, seen.last_row) = (*record, time, row);
+    }
+
+    fn place(&mut self, symbol: Symbol) -> Option<usize> {
+        if let Some((current, at)) = self.current
+            && current == symbol
+        {
+            return Some(at);
+        }
+        let at = *self.places.get(&symbol)?;
+        self.current = Some((symbol, at));
+        Some(at)
+    }
+
+    fn first(&mut self, row: u64, line: u64, record: &R, time: i64) {
+        let symbol = record.symbol();
+        let (mut alarm, mut examples) = (Alarm::default(), Vec::new());
+        if let Some(example) = unit(&mut alarm, record, self.quanta, line) {
+            keep(&mut examples, example);
+        }
+        self.places.insert(symbol, self.seen.len());
+        self.current = Some((symbol, self.seen.len()));
+        self.seen.push(Seen {
+            symbol,
+            alarm,
+            examples,
+            last: *record,
+            last_time: time,
+            last_row: row,
+            order: Order::Unknown,
+            traded: R::MINUTE && has_volume(record),
+        });
+    }
+
+    /// Securities whose rows are in no order; they need a second look by a [`Sorter`].
+    pub(crate) fn unordered(&self) -> HashSet<Symbol> {
+        self.seen.iter().filter(|seen| seen.order == Order::None).map(|seen| seen.symbol).collect()
+    }
+
+    /// What was found out, with the second look at the securities that needed one.
+    pub(crate) fn findings(mut self, whole: Vec<Finding>, sorter: Sorter) -> Findings {
+        let unordered = self.unordered();
+        let mut fates: Vec<(u64, Fate)> = self
+            .fates
+            .iter()
+            .filter(|(_, symbol, _)| !unordered.contains(symbol))
+            .map(|&(row, _, fate)| (row, fate))
+            .collect();
+        self.idle.retain(|(symbol, _)| !unordered.contains(symbol));
+        for seen in self.seen.iter().filter(|seen| seen.order != Order::None) {
+            let unfinished = self.growing && seen.last_time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
+            if R::MINUTE && !seen.traded && !unfinished {
+                self.idle.insert((seen.symbol, day(seen.last_time)));
+            }
+        }
+        sorter.sort::<R>(&mut fates, &mut self.idle);
+        self.idle.retain(|(symbol, _)| symbol.class() != Class::Index);
+        fates.sort_by_key(|&(row, _)| row);
+        let (units, symbols) = self.units();
+        Findings { whole: whole.into_iter().chain(units).collect(), symbols, fates, idle: self.idle }
+    }
+
+    /// The verdict of the unit alarm: on the file if more than 1 % of its rows fail, else on each security.
+    fn units(&self) -> (Vec<Finding>, HashMap<Symbol, Vec<Finding>>) {
+        let mut all = Alarm::default();
+        for seen in &self.seen {
+            all.merge(&seen.alarm);
+        }
+        if all.verdict() == Verdict::Refused {
+            let mut examples: Vec<Example> = self.seen.iter().flat_map(|seen| seen.examples.iter().cloned()).collect();
+            examples.sort_by_key(|example| example.line);
+            return (alarm_findings(&all, &examples), HashMap::new());
+        }
+        let failed = self.seen.iter().filter(|seen| seen.alarm.verdict() == Verdict::Refused);
+        (Vec::new(), failed.map(|seen| (seen.symbol, alarm_findings(&seen.alarm, &seen.examples))).collect())
+    }
+}
+
+fn keep(examples: &mut Vec<Example>, example: Example) {
+    if examples.len() < EXAMPLES_MAX {
+        examples.push(example);
+    }
+}
+
+fn alarm_findings(alarm: &Alarm, examples: &[Example]) -> Vec<Finding> {
+    let summary = format!(
+        "in {} of {} rows turnover / volume lies outside low to high: {}",
+        alarm.failed(),
+        alarm.checked(),
+        alarm.guess()
+    );
+    findings(Reason::UnitsOrAdjusted, "amount", summary, examples)
+}
+
+/// Shows a row to the unit alarm; what it says if the row fails.
+fn unit<R: FromRow>(alarm: &mut Alarm, record: &R, quanta: Quanta, line: u64) -> Option<Example> {
+    if !Alarm::applies(record.symbol().class()) {
+        return None;
+    }
+    let turnover = record.traded()?.turnover()?;
+    if alarm.add(turnover, quanta) {
+        return None;
+    }
+    let text = format!(
+        "{} low {} high {} vol {} amount {}: {:.4} yuan a share",
+        record.symbol(),
+        turnover.low,
+        turnover.high,
+        turnover.vol,
+        turnover.amount,
+        turnover.amount / turnover.vol
+    );
+    Some(Example { line, text })
+}
+
+fn has_volume<R: FromRow>(record: &R) -> bool {
+    record.traded().is_none_or(|traded| traded.vol > 0.0 || traded.amount.is_some_and(|amount| amount > 0.0))
+}
+
+/// The day of a time in minutes.
+pub(crate) fn day(minutes: i64) -> i64 {
+    minutes.div_euclid(MINUTES_A_DAY)
+}
+
+/// A second look at securities whose rows are in no order: keeps the keys of all their records and sorts them.
+#[derive(Debug)]
+pub(crate) struct Sorter {
+    keys: Vec<Key>,
+    keys_max: usize,
+    growing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    symbol: Symbol,
+    time: i64,
+    row: u64,
+    print: u64,
+    traded: bool,
+}
+
+impl Sorter {
+    pub(crate) fn new(keys_max: usize, growing: bool) -> Sorter {
+        Sorter { keys: Vec::new(), keys_max, growing }
+    }
+
+    /// Takes a record; false when there are too many.
+    pub(crate) fn see<R: FromRow>(&mut self, row: u64, record: &R) -> bool {
+        if self.keys.len() >= self.keys_max {
+            return false;
+        }
+        let (symbol, time) = record.key();
+        self.keys.push(Key { symbol, time, row, print: print(record), traded: has_volume(record) });
+        true
+    }
+
+    fn sort<R: FromRow>(mut self, fates: &mut Vec<(u64, Fate)>, idle: &mut HashSet<(Symbol, i64)>) {
+        self.keys.sort_unstable();
+        for same in self.keys.chunk_by(|a, b| (a.symbol, a.time) == (b.symbol, b.time)) {
+            let Some(mut winner) = same.first().copied() else { continue };
+            for &key in same.iter().skip(1) {
+                if key.print == winner.print {
+                    fates.push((key.row, Fate::Duplicate));
+                } else {
+                    fates.push((winner.row, Fate::Conflict));
+                    winner = key;
+                }
+            }
+        }
+        if !R::MINUTE {
+            return;
+        }
+        let days: Vec<&[Key]> =
+            self.keys.chunk_by(|a, b| (a.symbol, day(a.time)) == (b.symbol, day(b.time))).collect();
+        for (at, same) in days.iter().enumerate() {
+            let Some(last) = same.last() else { continue };
+            let latest = days.get(at + 1).and_then(|next| next.first()).is_none_or(|next| next.symbol != last.symbol);
+            let unfinished = self.growing && latest && last.time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
+            if !unfinished && same.iter().all(|key| !key.traded) {
+                idle.insert((last.symbol, day(last.time)));
+            }
+        }
+    }
+}
+
+/// A fingerprint of all fields: equal records have equal ones.
+fn print<R: FromRow>(record: &R) -> u64 {
+    let mut hash = Xxh3::new();
+    for at in 0..R::FIELDS.len() {
+        let bits = match record.get(at) {
+            Cell::Float(value) => value.to_bits(),
+            Cell::Bool(value) => 2 + u64::from(value),
+            Cell::Null => u64::MAX,
+            Cell::Symbol(_) | Cell::Date(_) | Cell::Minute(_) => 0,
+        };
+        hash.update(&bits.to_le_bytes());
+    }
+    hash.digest()
+}
+
+/// Finds closes that leave the band of any board from one row of a security to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Jumps {
+    last: HashMap<Symbol, (i64, f64, Option<f64>), BuildHasherDefault<ByInteger>>,
+}
+
+impl Jumps {
+    /// Whether the close of this record jumped, in either order of time, without a change of factor.
+    pub(crate) fn see<R: FromRow>(&mut self, record: &R) -> bool {
+        let Some(traded) = record.traded() else { return false };
+        let now = (record.time(), traded.close, traded.adjust);
+        let Some(before) = self.last.insert(record.symbol(), now) else { return false };
+        let (earlier, later) = if before.0 <= now.0 { (before, now) } else { (now, before) };
+        (later.1 / earlier.1 - 1.0).abs() > JUMP_MAX && later.2 == earlier.2
+    }
+}
+
+/// Symbols are integers already; a multiplication spreads them.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct ByInteger(u64);
+
+impl Hasher for ByInteger {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    fn write_i32(&mut self, value: i32) {
+        self.0 = u64::from(value.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

@@ -1,0 +1,202 @@
+//! `sqep demo`: the whole pipe in one command. Knows the order of things and which counts must agree; must not know how
+//! a bar moves: the real programs do that.
+
+mod flow;
+mod home;
+mod programs;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use sqep::{
+    DayBar, Kind, MinuteBar, Record, RefDay,
+    app::Usage,
+    redis::{
+        Server,
+        embedded::{self, Embedded},
+        inspect::Inspector,
+        keys::Keys,
+    },
+};
+use sqep_parquet::{Options, compact_root};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use self::{
+    flow::Job,
+    home::Home,
+    programs::Programs,
+    report::{Letters, Outcome},
+};
+use crate::{
+    config::Config,
+    digest,
+    generate::{Layout, MarketArgs, Order, Packing, sides_of},
+    out::{bytes, count, say},
+};
+
+/// Arguments of `sqep demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// The folder everything goes to. A second run in the same folder goes on: what is on the stream already is not
+    /// published again.
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    out: PathBuf,
+    /// Files of your own instead of a made-up market: a file, a folder or a pattern; repeatable.
+    #[arg(long, value_name = "PATH")]
+    csv: Vec<String>,
+    /// The dialect of the files: `auto` or a name. The made-up market is written in it, too (default: tushare).
+    #[arg(long, value_name = "NAME")]
+    dialect: Option<String>,
+    #[command(flatten)]
+    market: MarketArgs,
+    /// Leaves the private Redis running, to look at it.
+    #[arg(long)]
+    keep_redis: bool,
+    #[command(flatten)]
+    pub(crate) common: sqep::app::Args,
+}
+
+pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
+    let programs = Programs::find().map_err(|error| anyhow!(Usage(error)))?;
+    let server = embedded::find().map_err(|error| anyhow!(Usage(error)))?;
+    if args.common.check {
+        info!("{} and all programs are there", server.display());
+        return Ok(());
+    }
+    let home = Home::take(&args.out)?;
+    let job = prepare(&args, config, &home, stop).await?;
+    home.end_old_server().await?;
+    let server = Embedded::start_with(&home.redis(), &["--pidfile", home::PID_FILE]).await?;
+    say(&format!("redis     private, append-only file on, at {}", server.url()))?;
+    let outcome = match job.kind {
+        Kind::BarDay => moved::<DayBar>(&job, &home, &programs, &server, stop).await?,
+        Kind::BarMinute(_) => moved::<MinuteBar>(&job, &home, &programs, &server, stop).await?,
+        Kind::RefDay => moved::<RefDay>(&job, &home, &programs, &server, stop).await?,
+    };
+    outcome.tell(home.out())?;
+    if args.keep_redis {
+        keep(server)?;
+    }
+    outcome.verdict()
+}
+
+/// What is to be moved: the user's files, or a market that is written now.
+async fn prepare(
+    args: &DemoArgs,
+    config: &Config,
+    home: &Home,
+    stop: &CancellationToken,
+) -> anyhow::Result<Job> {
+    if !args.csv.is_empty() {
+        let kind = args.market.kind.unwrap_or(config.stream.kind);
+        let dialect = args.dialect.clone().unwrap_or_else(|| "auto".to_owned());
+        let paths = args.csv.iter().map(|path| absolute(path)).collect::<anyhow::Result<_>>()?;
+        return Ok(Job { kind, dialect, paths, sides: None, rows: None });
+    }
+    let kind = args.market.kind(config)?;
+    let dialect = args.dialect.clone().unwrap_or_else(|| "tushare".to_owned());
+    let market = args.market.market(kind, config)?;
+    let sessions = market.sessions().len();
+    let plan = format!(
+        "{}-{dialect}-{}x{sessions}-{}-seed{}",
+        kind.table(),
+        args.market.symbols,
+        args.market.to,
+        args.market.seed
+    );
+    let out = home.csv(&plan.replace('/', "_"));
+    let sides = kind == Kind::BarDay && dialect == "tushare";
+    let order = Order {
+        market,
+        seed: args.market.seed,
+        kind,
+        dialect: dialect.clone(),
+        layout: Layout::Symbol,
+        packing: Packing::Plain,
+        out: out.clone(),
+        sides,
+        corrections: 0,
+    };
+    let halt = stop.clone();
+    let written = tokio::task::spawn_blocking(move || order.write(&halt)).await??;
+    say(&format!(
+        "market    {} {kind} rows of {} securities × {sessions} sessions in {} {dialect} files, {}",
+        count(written.rows),
+        args.market.symbols,
+        count(written.files),
+        bytes(written.bytes),
+    ))?;
+    let paths = vec![out.to_string_lossy().into_owned()];
+    Ok(Job { kind, dialect, paths, sides: sides.then(|| sides_of(&out)), rows: Some(written.rows) })
+}
+
+/// The programs get absolute paths, so that a file has one name whatever folder a demo is started in.
+fn absolute(path: &str) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).with_context(|| format!("--csv {path:?}"))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Moves everything and adds it up.
+async fn moved<R: Record>(
+    job: &Job,
+    home: &Home,
+    programs: &Programs,
+    server: &Embedded,
+    stop: &CancellationToken,
+) -> anyhow::Result<Outcome> {
+    let flow = flow::run(job, home, programs, server, stop).await?;
+    let mut inspector = Inspector::connect(&Server::new(&server.settings())?).await?;
+    let key = Keys::new("sqep", job.kind, 0);
+    let stream = digest::of_stream::<R>(&mut inspector, key.stream()).await?;
+    let status = inspector.stream(key.stream()).await?;
+    let letters = letters(&mut inspector, &key).await?;
+    let (kind, archive) = (job.kind, home.archive());
+    let counted = tokio::task::spawn_blocking(move || count_archive::<R>(&archive, kind));
+    let archive = counted.await??;
+    Ok(Outcome { kind, rows_made: job.rows, flow, stream, stream_bytes: status.bytes, letters, archive })
+}
+
+/// Rows in the dead letters.
+async fn letters(inspector: &mut Inspector, key: &Keys) -> anyhow::Result<Letters> {
+    let (mut letters, mut after) = (Letters::default(), sqep::EntryId::ZERO);
+    loop {
+        let entries = inspector.read(&key.dead(), after, 1).await?;
+        if entries.is_empty() {
+            return Ok(letters);
+        }
+        for entry in entries {
+            after = entry.id;
+            let text =
+                |name: &str| entry.field(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+            let rows: u64 =
+                text("n").parse().with_context(|| format!("dead letter {} counts no rows", entry.id))?;
+            letters.add(text("by") == "source", rows, text("reason"));
+        }
+    }
+}
+
+/// The archive before and after compaction.
+fn count_archive<R: Record>(root: &Path, kind: Kind) -> anyhow::Result<report::Archive> {
+    let mut archive = report::Archive::default();
+    if !root.join(kind.table()).is_dir() {
+        return Ok(archive);
+    }
+    let start = std::time::Instant::now();
+    compact_root(root, Options::default())?.complete()?;
+    archive.compaction = start.elapsed();
+    archive.digest = digest::of_archive::<R>(root, kind)?;
+    archive.bytes = digest::bytes_of_archive(root, kind)?;
+    archive.samples = digest::samples::<R>(root, kind, 3)?.iter().map(crate::tail::line).collect();
+    Ok(archive)
+}
+
+/// Lets the server go on without us.
+fn keep(server: Embedded) -> anyhow::Result<()> {
+    let (url, pid) = (server.url(), server.pid());
+    say(&format!("redis goes on at {url}; look with: sqep status --set redis.url={url}"))?;
+    say(&format!("end it with: kill {pid}, or with the next demo in this folder"))?;
+    std::mem::forget(server);
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The programs at work side by side: started, watched until every row is settled, ended. Knows progress and patience;
+//! must not know what the rows are.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use sqep::{
+    Kind, Totals,
+    redis::{
+        Server,
+        embedded::Embedded,
+        inspect::{Inspector, StreamStatus},
+        keys::Keys,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    home::Home,
+    programs::{Programs, Running},
+};
+use crate::{
+    generate::SIDE_NAMES,
+    out::{count, say},
+};
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it is told where there is no terminal.
+const TELL: Duration = Duration::from_secs(5);
+/// How long nothing may move before the demo gives up.
+const STILL_MAX: Duration = Duration::from_secs(120);
+/// The group of `sqep-parquet`.
+const GROUP: &str = "parquet";
+
+/// What to move.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) kind: Kind,
+    pub(super) dialect: String,
+    pub(super) paths: Vec<String>,
+    /// The folder of side files.
+    pub(super) sides: Option<PathBuf>,
+    /// Rows there will be, where that is known.
+    pub(super) rows: Option<u64>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// What became of the rows of this run.
+    pub(super) run: Totals,
+    /// What became of all rows ever, this run's included.
+    pub(super) all: Totals,
+    /// From the start of the programs until everything was on the stream.
+    pub(super) published: Duration,
+    /// From the start of the programs until everything was settled.
+    pub(super) settled: Duration,
+}
+
+/// Moves everything, and returns when it is settled and the programs have ended.
+pub(super) async fn run(
+    job: &Job,
+    home: &Home,
+    programs: &Programs,
+    server: &Embedded,
+    stop: &CancellationToken,
+) -> anyhow::Result<Flow> {
+    let mut inspector = Inspector::connect(&Server::new(&server.settings())?).await?;
+    let key = Keys::new("sqep", job.kind, 0).stream().to_owned();
+    let before = totals(&inspector.stream(&key).await?);
+    let start = Instant::now();
+    let mut parquet =
+        Running::start(&programs.parquet, &parquet_arguments(job, home, server), home.log("sqep-parquet"))?;
+    let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home.log("sqep-csv"))?;
+    let mut watch = Watch::new(job.rows, start);
+    let watched = tokio::select! {
+        () = stop.cancelled() => Err(anyhow!("stopped; run it again to go on where it was")),
+        watched = watch.until_settled(&mut inspector, &key, &mut csv, &mut parquet) => watched,
+    };
+    watch.bar.finish_and_clear();
+    // Both are asked before either is waited for.
+    csv.term();
+    parquet.term();
+    let ended = (csv.stop().await, parquet.stop().await);
+    let (published, settled, all) = watched?;
+    let (csv_status, parquet_status) = (ended.0?, ended.1?);
+    if !csv_status.success() {
+        bail!("sqep-csv ended with {csv_status}{}", csv.last_words());
+    }
+    if !parquet_status.success() {
+        bail!("sqep-parquet ended with {parquet_status}{}", parquet.last_words());
+    }
+    Ok(Flow { run: all.since(&before), all, published, settled })
+}
+
+/// What the source counted so far.
+fn totals(status: &StreamStatus) -> Totals {
+    status.totals.clone().and_then(|totals| serde_json::from_value(totals).ok()).unwrap_or_default()
+}
+
+fn set(key: &str, value: &str) -> [String; 2] {
+    ["--set".to_owned(), format!("{key}={value}")]
+}
+
+fn common(job: &Job, server: &Embedded) -> Vec<String> {
+    [set("redis.url", &server.url()), set("stream.kind", job.kind.name())].concat()
+}
+
+fn csv_arguments(job: &Job, server: &Embedded) -> Vec<String> {
+    let mut arguments = vec!["--once".to_owned()];
+    arguments.extend(common(job, server));
+    arguments.extend(set("csv.dialect", &job.dialect));
+    for (key, name) in ["adj_factor", "stk_limit", "stock_st"].iter().zip(SIDE_NAMES) {
+        let path = job.sides.as_ref().map(|folder| folder.join(name));
+        arguments.extend(path.iter().flat_map(|path| set(&format!("csv.{key}"), &path.to_string_lossy())));
+    }
+    arguments.extend(job.paths.iter().cloned());
+    arguments
+}
+
+fn parquet_arguments(job: &Job, home: &Home, server: &Embedded) -> Vec<String> {
+    let mut arguments = common(job, server);
+    arguments.extend(set("reader.group", GROUP));
+    arguments.extend(set("reader.start", "earliest"));
+    arguments.extend(set("parquet.root", &home.archive().to_string_lossy()));
+    // The last batch is not full: let it not wait long for more.
+    arguments.extend(set("parquet.wait_s_max", "1"));
+    arguments
+}
+
+/// Progress so far.
+#[derive(Debug)]
+struct Watch {
+    start: Instant,
+    bar: ProgressBar,
+    told: Instant,
+    moved: Instant,
+    seen: (u64, u64),
+}
+
+impl Watch {
+    fn new(rows: Option<u64>, start: Instant) -> Watch {
+        let bar = match rows {
+            Some(rows) => ProgressBar::new(rows),
+            None => ProgressBar::new_spinner(),
+        };
+        let form = "{spinner} {msg} [{bar:30}] {pos}/{len} bars, {per_sec}, {eta} left";
+        let form = if rows.is_some() { form } else { "{spinner} {msg} {pos} bars, {per_sec}" };
+        bar.set_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message("publishing");
+        Watch { start, bar, told: start, moved: start, seen: (0, 0) }
+    }
+
+    /// Looks again and again until the files are read and the group has settled everything.
+    async fn until_settled(
+        &mut self,
+        inspector: &mut Inspector,
+        key: &str,
+        csv: &mut Running,
+        parquet: &mut Running,
+    ) -> anyhow::Result<(Duration, Duration, Totals)> {
+        let mut published = None;
+        loop {
+            let read = csv.ended()?.is_some();
+            if let Some(status) = parquet.ended()? {
+                bail!("sqep-parquet ended too early, with {status}{}", parquet.last_words());
+            }
+            let status = inspector.stream(key).await?;
+            if read && published.is_none() {
+                published = Some(self.start.elapsed());
+            }
+            let unsettled = unsettled(&status);
+            self.tell(&totals(&status), unsettled)?;
+            if let (Some(published), Some(0)) = (published, unsettled) {
+                return Ok((published, self.start.elapsed(), totals(&status)));
+            }
+            if self.moved.elapsed() > STILL_MAX {
+                bail!("nothing has moved for {STILL_MAX:?}{}{}", csv.last_words(), parquet.last_words());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn tell(&mut self, totals: &Totals, unsettled: Option<u64>) -> anyhow::Result<()> {
+        let seen = (totals.read, unsettled.unwrap_or(u64::MAX));
+        if seen != self.seen {
+            (self.seen, self.moved) = (seen, Instant::now());
+        }
+        self.bar.set_position(totals.appended);
+        self.bar.tick();
+        if self.bar.is_hidden() && self.told.elapsed() > TELL {
+            self.told = Instant::now();
+            let behind = unsettled.map_or_else(|| "all".to_owned(), count);
+            say(&format!(
+                "{} bars on the stream, {behind} entries still to be archived",
+                count(totals.appended)
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Entries that the archive does not hold yet; `None` while its group does not exist.
+fn unsettled(status: &StreamStatus) -> Option<u64> {
+    if status.entries == 0 {
+        return Some(0);
+    }
+    let group = status.groups.iter().find(|group| group.group == GROUP)?;
+    Some(group.pending + group.lag)
+}

@@ -1,0 +1,171 @@
+//! The real programs as child processes: found beside this one, started with their output in a log, ended by SIGTERM and,
+//! if need be, by force. None outlives its handle.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a program may take to drain before it is ended by force: less than this program has itself.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Lines of a log that an error quotes.
+const QUOTED_LINES: usize = 5;
+
+/// Where the programs are.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) csv: PathBuf,
+    pub(super) parquet: PathBuf,
+}
+
+impl Programs {
+    /// Looks beside this program.
+    pub(super) fn find() -> anyhow::Result<Programs> {
+        let own = std::env::current_exe().context("cannot tell where this program is")?;
+        let folder = own.parent().map(Path::to_owned).unwrap_or_default();
+        let beside = |name: &str| {
+            let path = folder.join(name);
+            if path.is_file() {
+                return Ok(path);
+            }
+            bail!(
+                "{name} is not beside {}: build or install all programs (cargo build --workspace)",
+                own.display()
+            )
+        };
+        Ok(Programs { csv: beside("sqep-csv")?, parquet: beside("sqep-parquet")? })
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(super) struct Running {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Running {
+    /// Starts a program. It is told everything by `--set`, so that this shell's settings do not leak into the demo, and
+    /// gets a process group of its own, so that Ctrl-C reaches it through us and in order.
+    pub(super) fn start(program: &Path, arguments: &[String], log: PathBuf) -> anyhow::Result<Running> {
+        let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(program);
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SQEP__")) {
+            command.env_remove(key);
+        }
+        let child = command
+            .args(arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Running { name, child, log, ended: None })
+    }
+
+    /// Its exit status, once it has ended.
+    pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait()?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Asks it to drain and end, and waits.
+    pub(super) async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.term();
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if since.elapsed() > DRAIN_MAX {
+                self.child.kill()?;
+                self.child.wait()?;
+                bail!("{} did not end within {DRAIN_MAX:?}{}", self.name, self.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends SIGTERM to a program that still runs.
+    pub(super) fn term(&mut self) {
+        if let (Ok(None), Ok(pid)) = (self.ended(), i32::try_from(self.child.id()))
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // It may end by itself at this moment.
+            if let Err(error) = kill_process(pid, Signal::TERM) {
+                tracing::debug!(%error, "{} could not be asked to end", self.name);
+            }
+        }
+    }
+
+    /// The end of its log, for an error.
+    pub(super) fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
+        format!("; {} ends with\n  {last}", self.log.display())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.ended(), Ok(None)) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, folder: &Path) -> Running {
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        Running::start(Path::new("/bin/sh"), &arguments, folder.join("sh.log")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_program_is_asked_to_end_and_its_status_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = shell("trap 'exit 7' TERM; echo ready; while :; do :; done", folder.path());
+        while !fs::read_to_string(folder.path().join("sh.log")).unwrap().contains("ready") {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(running.stop().await.unwrap().code(), Some(7));
+        assert_eq!(running.stop().await.unwrap().code(), Some(7), "a second time is no error");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = shell("echo first; echo the disk is full >&2; exit 3", folder.path());
+        while running.ended().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(running.ended().unwrap().unwrap().code(), Some(3));
+        assert!(running.last_words().ends_with("first\n  the disk is full"), "{}", running.last_words());
+    }
+
+    #[test]
+    fn no_program_outlives_its_handle() {
+        let folder = tempfile::tempdir().unwrap();
+        let running = shell("trap '' TERM; while :; do :; done", folder.path());
+        let process = PathBuf::from(format!("/proc/{}", running.child.id()));
+        assert!(process.exists());
+        drop(running);
+        assert!(!process.exists());
+    }
+}

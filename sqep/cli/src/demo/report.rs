@@ -1,0 +1,183 @@
+//! What came out of a demo: the rows of every stage, which must agree, and what they cost. Knows equations; must not
+//! know where the numbers come from.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use anyhow::bail;
+use sqep::Kind;
+
+use super::flow::Flow;
+use crate::{
+    digest::Digest,
+    out::{bytes, count, each, rate, say},
+};
+
+/// Rows in the dead letters.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    pub(super) refused: u64,
+    pub(super) buried: u64,
+    pub(super) reasons: BTreeMap<String, u64>,
+}
+
+impl Letters {
+    pub(super) fn add(&mut self, by_source: bool, rows: u64, reason: String) {
+        *(if by_source { &mut self.refused } else { &mut self.buried }) += rows;
+        *self.reasons.entry(reason).or_default() += rows;
+    }
+}
+
+/// The archive of the kind.
+#[derive(Debug, Default)]
+pub(super) struct Archive {
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+    pub(super) compaction: Duration,
+    pub(super) samples: Vec<String>,
+}
+
+/// Everything that came out.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) kind: Kind,
+    pub(super) rows_made: Option<u64>,
+    pub(super) flow: Flow,
+    pub(super) stream: Digest,
+    pub(super) stream_bytes: u64,
+    pub(super) letters: Letters,
+    pub(super) archive: Archive,
+}
+
+impl Outcome {
+    /// Every equation that must hold, with its sides.
+    fn equations(&self) -> Vec<(String, bool)> {
+        let (all, stream, archive) = (&self.flow.all, &self.stream, &self.archive.digest);
+        let mut equations = vec![
+            (
+                format!(
+                    "rows read {} = appended {} + refused {} + skipped {}",
+                    count(all.read),
+                    count(all.appended),
+                    count(all.refused()),
+                    count(all.skipped())
+                ),
+                all.balances(),
+            ),
+            (
+                format!("rows appended {} = rows on the stream {}", count(all.appended), count(stream.rows)),
+                all.appended == stream.rows,
+            ),
+            (
+                format!(
+                    "rows refused {} = rows in the dead letters {}",
+                    count(all.refused()),
+                    count(self.letters.refused)
+                ),
+                all.refused() == self.letters.refused,
+            ),
+            (
+                format!("rows buried by the archive {} = 0", count(self.letters.buried)),
+                self.letters.buried == 0,
+            ),
+            (
+                format!(
+                    "keys on the stream {} = rows in the compacted archive {}",
+                    count(stream.keys),
+                    count(archive.rows)
+                ),
+                stream.keys == archive.rows && archive.rows == archive.keys,
+            ),
+            (
+                "every row of the archive = the newest of its key on the stream, bit by bit".to_owned(),
+                stream.same_rows(archive),
+            ),
+        ];
+        // In a folder that was used before, unchanged files are not read again.
+        if let Some(made) = self.rows_made.filter(|_| self.flow.run.read == all.read) {
+            equations.insert(
+                0,
+                (format!("rows made {} = rows read {}", count(made), count(all.read)), made == all.read),
+            );
+        }
+        equations
+    }
+
+    /// An error that names every equation that does not hold.
+    pub(super) fn verdict(&self) -> anyhow::Result<()> {
+        let wrong: Vec<String> =
+            self.equations().into_iter().filter(|(_, holds)| !holds).map(|(equation, _)| equation).collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        bail!("the counts do not agree: {}", wrong.join("; "))
+    }
+
+    /// Prints it.
+    pub(super) fn tell(&self, out: &Path) -> anyhow::Result<()> {
+        for line in self.lines(out) {
+            say(&line)?;
+        }
+        Ok(())
+    }
+
+    fn lines(&self, out: &Path) -> Vec<String> {
+        let mut lines = vec![String::new(), "rows that must agree".to_owned()];
+        let mark = |holds: bool| if holds { "ok " } else { "NOT" };
+        lines.extend(
+            self.equations().iter().map(|(equation, holds)| format!("  {} {equation}", mark(*holds))),
+        );
+        lines.extend(
+            self.letters.reasons.iter().map(|(reason, rows)| format!("      {reason} {}", count(*rows))),
+        );
+        lines.push(String::new());
+        lines.extend(self.figures());
+        if !self.archive.samples.is_empty() {
+            lines.push(String::new());
+            lines.push("three of them".to_owned());
+            lines.extend(self.archive.samples.iter().map(|sample| format!("  {sample}")));
+        }
+        lines.push(String::new());
+        lines.extend(self.next_steps(out));
+        lines
+    }
+
+    fn figures(&self) -> Vec<String> {
+        let (flow, stream, archive) = (&self.flow, &self.stream, &self.archive);
+        let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+        let speed =
+            |took: Duration| format!("{}, {} rows/s", seconds(took), count(rate(flow.run.read, took)));
+        vec![
+            format!("speed     {} rows read now", count(flow.run.read)),
+            format!("  CSV to stream     {}", speed(flow.published)),
+            format!("  CSV to archive    {}", speed(flow.settled)),
+            format!("  compaction        {}", seconds(archive.compaction)),
+            "size".to_owned(),
+            format!(
+                "  in Redis          {} bytes a bar ({} in {} entries)",
+                each(self.stream_bytes, stream.rows),
+                bytes(self.stream_bytes),
+                count(stream.pieces)
+            ),
+            format!(
+                "  in the archive    {} bytes a bar ({} in {} files)",
+                each(archive.bytes, archive.digest.rows),
+                bytes(archive.bytes),
+                count(archive.digest.pieces)
+            ),
+        ]
+    }
+
+    fn next_steps(&self, out: &Path) -> Vec<String> {
+        let table = out.join("archive").join(self.kind.table());
+        let table = table.display();
+        vec![
+            format!("archive   {table}"),
+            format!("logs      {}", out.join("state").display()),
+            "look at it yourself".to_owned(),
+            format!("  python3 -c \"import pandas; print(pandas.read_parquet('{table}'))\""),
+            format!(
+                "  duckdb -c \"SELECT symbol, count(*) AS bars, max(frame) AS last FROM '{table}/*/*.parquet' GROUP BY symbol ORDER BY symbol LIMIT 10\""
+            ),
+        ]
+    }
+}

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Breaks the loops on purpose, one way at a time, and shows that the simulation notices each.
+
+Works on a copy of the sources; the target folder is shared, so only the core is built again. Run by `make mutants`.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DELIVER, PUBLISH = "sqep/src/deliver.rs", "sqep/src/publish.rs"
+
+# What is broken, where, the text that is replaced and the text it is replaced with.
+MUTANTS = [
+    (
+        "acknowledges before it writes",
+        DELIVER,
+        "        let refused = self.write_all(&done, first, last).await?;",
+        "        held(self.inlet.settle(&Settlement { ids: done.ids.clone(), letters: Vec::new() }).await?)?;\n"
+        "        let refused = self.write_all(&done, first, last).await?;",
+    ),
+    (
+        "keeps the mark before it writes",
+        DELIVER,
+        "        let refused = self.write_all(&done, first, last).await?;",
+        "        self.keep(&Mark { born: standing.born.clone(), id: last }).await?;\n"
+        "        let refused = self.write_all(&done, first, last).await?;",
+    ),
+    (
+        "does not read what is pending",
+        DELIVER,
+        "        self.read_pending(&mut hand, &standing).await?;",
+        "        drop(self.inlet.pending(EntryId::new(u64::MAX, 0)).await?);",
+    ),
+    (
+        "buries a refused batch whole",
+        DELIVER,
+        "                    Err(WriteError::Never(error)) => match rows {",
+        "                    Err(WriteError::Never(error)) if rows.len() > 1 => {\n"
+        "                        never.extend(rows.iter().map(|row| (*row, error.to_string())));\n"
+        "                    }\n"
+        "                    Err(WriteError::Never(error)) => match rows {",
+    ),
+    (
+        "gives up after some tries",
+        DELIVER,
+        "            let wait = backoff.next();\n            error!(\"{later:#}; the same batch again in {wait:?}\");",
+        "            let wait = backoff.next();\n            if wait > Duration::from_secs(5) { return Ok(never); }\n"
+        "            error!(\"{later:#}; the same batch again in {wait:?}\");",
+    ),
+    ("drops a half", DELIVER, "parts.extend([right, left]);", "drop(right); parts.push(left);"),
+    ("swaps the halves", DELIVER, "parts.extend([right, left]);", "parts.extend([left, right]);"),
+    (
+        "acknowledges the unreadable without a letter",
+        DELIVER,
+        "                    let refusal = whole(&entry, unreadable);\n"
+        "                    hand.bury(&self.loop_.asker.group, entry, vec![refusal]);",
+        "                    hand.count(&[whole(&entry, unreadable)]);",
+    ),
+    (
+        "takes Later for done",
+        DELIVER,
+        "Err(WriteError::Later(error)) => break error,",
+        "Err(WriteError::Later(_)) => in_a_row = 0,",
+    ),
+    (
+        "reads on after a batch failed",
+        DELIVER,
+        "        let refused = self.write_all(&done, first, last).await?;",
+        "        drop(self.inlet.next(Duration::ZERO).await?);\n"
+        "        let refused = self.write_all(&done, first, last).await?;",
+    ),
+    (
+        "settles without a look at the mark of a new stream",
+        DELIVER,
+        "        let plan = self.loop_.asker.plan(standing, mark.as_ref()).map_err(|e| Broken::Fatal(e.into()))?;",
+        "        let mut asker = self.loop_.asker.clone();\n        asker.start = Some(crate::marks::Start::Latest);\n"
+        "        let mark = mark.filter(|mark| mark.born == standing.born);\n"
+        "        let plan = asker.plan(standing, mark.as_ref()).map_err(|e| Broken::Fatal(e.into()))?;",
+    ),
+    (
+        "takes a conflict for done",
+        PUBLISH,
+        "                    Published::Conflict => return Err(Broken::Conflict),",
+        "                    Published::Conflict => cursors = transaction.cursors,",
+    ),
+    (
+        "forgets the source's cursor",
+        PUBLISH,
+        "        source.open(&cursors).await.map_err(Broken::Source)?;",
+        "        source.open(&Cursors { fields: BTreeMap::new(), ..cursors.clone() }).await.map_err(Broken::Source)?;",
+    ),
+    (
+        "does not write the letters of refused rows",
+        PUBLISH,
+        "        self.letters.extend(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));",
+        "        drop(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));",
+    ),
+]
+
+
+def simulate(copy: pathlib.Path) -> subprocess.CompletedProcess:
+    """Runs the simulation of the sources in `copy`."""
+    command = ["cargo", "test", "-q", "-p", "sqep", "--test", "simulation", "--target-dir", str(ROOT / "target")]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True)
+
+
+def main() -> int:
+    survivors = []
+    copy = ROOT / "target" / "mutants"
+    shutil.rmtree(copy, ignore_errors=True)
+    skip = shutil.ignore_patterns("target", ".git", ".venv", "demo", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=skip)
+    sound = simulate(copy)
+    if sound.returncode != 0:
+        print(sound.stdout, sound.stderr, sep="\n")
+        print("the simulation fails on the sources as they are")
+        return 1
+    for name, file, old, new in MUTANTS:
+        path = copy / file
+        sources = path.read_text()
+        if sources.count(old) != 1:
+            print(f"the mutant {name!r} no longer fits {file}: bring {pathlib.Path(__file__).name} up to date")
+            return 1
+        path.write_text(sources.replace(old, new))
+        broken = simulate(copy)
+        path.write_text(sources)
+        if "could not compile" in broken.stderr:
+            print(broken.stderr)
+            print(f"the mutant {name!r} does not compile")
+            return 1
+        caught = broken.returncode != 0
+        why = next((line for line in broken.stdout.splitlines() if line.startswith("seed ")), "")
+        print(f"{'caught  ' if caught else 'SURVIVED'}  a loop that {name}  {why[:100]}", flush=True)
+        survivors += [] if caught else [name]
+    shutil.rmtree(copy)
+    caught = len(MUTANTS) - len(survivors)
+    print(f"{caught} passed, {len(survivors)} failed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

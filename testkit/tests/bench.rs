@@ -1,0 +1,54 @@
+//! `make bench` on a small input. Knows how it is called and what it leaves; the figures are of no interest here.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Pipelines of the contest: this project's and four others.
+const PIPELINES: usize = 5;
+/// Day bars of the input, before suspensions.
+const BARS: &str = "20000";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder cargo puts programs into: the one above this test's own.
+fn programs() -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("a test lies in target/PROFILE/deps")?;
+    for name in ["sqep", "sqep-csv", "sqep-parquet"] {
+        ensure!(folder.join(name).exists(), "no {name} in {}; run: cargo build --workspace --bins", folder.display());
+    }
+    Ok(folder.to_owned())
+}
+
+#[test]
+fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
+    let out = tempfile::tempdir()?;
+    let python = env::var_os("SQEP_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let run = Command::new(&python)
+        .arg(root().join("testkit/bench/bench.py"))
+        .args(["--bars", BARS, "--repeat", "1", "--programs"])
+        .arg(programs()?)
+        .arg("--out")
+        .arg(out.path())
+        .output()
+        .with_context(|| format!("run {}; testkit/setup.sh test makes it", python.display()))?;
+    ensure!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+
+    let kept: Value = serde_json::from_str(&fs::read_to_string(out.path().join("bench.json"))?)?;
+    let pipelines = kept["results"][0]["pipelines"].as_array().context("no pipelines")?;
+    assert_eq!(pipelines.len(), PIPELINES);
+    for pipeline in pipelines {
+        assert_eq!(pipeline["bars"], kept["results"][0]["bars"], "{pipeline}");
+        assert!(pipeline["bars_per_s"].as_f64() > Some(0.0), "{pipeline}");
+    }
+    assert!(fs::read_to_string(out.path().join("bench.md"))?.contains("start to settled"));
+    Ok(())
+}
