@@ -30,7 +30,7 @@ use crate::{
     marks::{Asker, Start},
     publish::Publisher,
     redis::{
-        RedisInlet, RedisOutlet, RedisSettings, Server,
+        RedisInlet, RedisOutlet, RedisSettings, Server, unique,
         keys::{Keys, StreamSettings},
     },
 };
@@ -297,6 +297,7 @@ impl Outward<'_> {
         let publisher = Publisher {
             kind: self.stream.kind,
             source: name.to_owned(),
+            writer: unique(),
             encoding: self.publish.encoding,
             partitions: self.stream.partitions.max(1),
             records_max: self.publish.records_max.max(1),

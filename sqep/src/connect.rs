@@ -12,8 +12,11 @@ use crate::{EntryId, Mark, Reason, Record, check::Finding};
 /// What a source has published so far, as stored beside the stream in the same transaction as the records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursors {
-    /// Transactions so far; guards the next one.
+    /// Transactions so far; with `writer`, guards the next one.
     pub seq: u64,
+    /// Who wrote the last one, anew for each connection: after a flush or a fail-over another may have come to the same
+    /// `seq`.
+    pub writer: String,
     /// One value a file or dataset, in the source's own words.
     pub fields: BTreeMap<String, String>,
     /// What became of the rows so far.

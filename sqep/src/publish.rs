@@ -28,6 +28,8 @@ pub struct Publisher {
     pub kind: Kind,
     /// Name of the source, in every entry and letter.
     pub source: String,
+    /// Tells this process from a twin of the same source.
+    pub writer: String,
     /// How payloads are written.
     pub encoding: Encoding,
     /// Over how many streams symbols are spread.
@@ -112,7 +114,9 @@ impl Publisher {
         mut watch: impl FnMut(&Totals),
     ) -> anyhow::Result<Totals> {
         let (mut backoff, mut first, mut latest) = (Backoff::default(), None, Totals::default());
-        loop {
+        for session in 0u64.. {
+            // After a fail-over one process may write the same `seq` twice: each session signs otherwise.
+            let writer = format!("{}/{session}", self.writer);
             let mut seen = |totals: &Totals, start: &Totals| {
                 backoff.reset();
                 let start = first.get_or_insert_with(|| start.clone());
@@ -123,7 +127,7 @@ impl Publisher {
                 latest = totals.since(start);
                 watch(&latest);
             };
-            let broken = match self.session(source, outlet, stop, &mut seen).await {
+            let broken = match self.session(source, outlet, &writer, stop, &mut seen).await {
                 Ok(()) => return Ok(latest),
                 Err(broken) => broken,
             };
@@ -145,6 +149,7 @@ impl Publisher {
                 }
             }
         }
+        Ok(latest)
     }
 
     /// Opens both ends and publishes until the end. Start, reconnect and conflict all come through here.
@@ -152,6 +157,7 @@ impl Publisher {
         &self,
         source: &mut S,
         outlet: &mut O,
+        writer: &str,
         stop: &CancellationToken,
         seen: &mut impl FnMut(&Totals, &Totals),
     ) -> Result<(), Broken> {
@@ -168,11 +174,11 @@ impl Publisher {
                 None => return Ok(()),
             };
             if !gathered.is_empty() {
-                let transaction = gathered.transaction(&cursors).map_err(Broken::Source)?;
+                let transaction = gathered.transaction(&cursors, writer).map_err(Broken::Source)?;
                 if !wait_for_room(outlet, stop).await? {
                     return Ok(());
                 }
-                match outlet.publish(cursors.seq, &transaction).await? {
+                match outlet.publish(&cursors, &transaction).await? {
                     Published::Conflict => return Err(Broken::Conflict),
                     Published::Done => cursors = transaction.cursors,
                 }
@@ -297,7 +303,7 @@ impl<'a, R: Record> Gathered<'a, R> {
     }
 
     /// Everything gathered, as one transaction after `cursors`; leaves nothing behind.
-    fn transaction(&mut self, cursors: &Cursors) -> anyhow::Result<Transaction> {
+    fn transaction(&mut self, cursors: &Cursors, writer: &str) -> anyhow::Result<Transaction> {
         let records = mem::take(&mut self.records);
         let entries = self.entries(&records)?;
         let mut counts = mem::take(&mut self.counts);
@@ -305,6 +311,7 @@ impl<'a, R: Record> Gathered<'a, R> {
         counts.entries = u64::try_from(entries.len())?;
         let mut after = cursors.clone();
         after.seq += 1;
+        writer.clone_into(&mut after.writer);
         after.totals.add(&counts);
         let (mut changed, mut forget) = (Vec::new(), Vec::new());
         for (name, value) in mem::take(&mut self.cursor) {

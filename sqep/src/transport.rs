@@ -62,11 +62,11 @@ pub trait Outlet: Send {
     /// Connects, or connects again, and returns what is stored of this source.
     fn open(&mut self) -> impl Future<Output = Result<Cursors, TransportError>> + Send;
 
-    /// Appends and moves the cursor if the stored `seq` is `expected`. With several partitions, all but the first are
+    /// Appends and moves the cursor if the stored `seq` and `writer` are those of `expected`. With several partitions, all but the first are
     /// appended before that; a crash between repeats their rows, harmless by key.
     fn publish(
         &mut self,
-        expected: u64,
+        expected: &Cursors,
         transaction: &Transaction,
     ) -> impl Future<Output = Result<Published, TransportError>> + Send;
 

@@ -52,6 +52,7 @@ impl Simulation {
         let publisher = Publisher {
             kind: Kind::BarDay,
             source: "feed".to_owned(),
+            writer: self.world.lock().rng.random::<u64>().to_string(),
             encoding: Encoding::Csv,
             partitions: 1,
             records_max: 1 + chunk * 2,

@@ -96,7 +96,7 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
             payload: b"x".to_vec(),
         };
         let transaction = Transaction { entries: vec![entry], cursors: after.clone(), ..Transaction::default() };
-        outlet.publish(cursors.seq, &transaction).await?;
+        outlet.publish(&cursors, &transaction).await?;
         cursors = after;
     }
     let reason = outlet.room().await?.expect("held back");

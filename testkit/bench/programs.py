@@ -37,9 +37,11 @@ class Program:
     def watch(self) -> None:
         """Follows the peak. What `wait4` tells would be no less than this process had when it started the program."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status")
-        while not self.ended.wait(LOOK_S):
+        while status.exists():
             peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
             self.peak_kib = int(peak[0].split()[1]) if peak else self.peak_kib
+            if self.ended.wait(LOOK_S):
+                return
 
     def wait(self) -> Usage:
         """Until it ends, which it must do with exit code 0."""

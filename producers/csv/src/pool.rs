@@ -12,7 +12,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A fixed number of threads. Dropping it forgets jobs that have not begun and lets the others end by themselves.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     desk: Arc<Desk>,
 }
 
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Desk {
 
 impl Pool {
     /// Starts `workers` threads, at least one.
-    pub fn new(workers: usize) -> io::Result<Pool> {
+    pub(crate) fn new(workers: usize) -> io::Result<Pool> {
         let desk = Arc::new(Desk::default());
         for at in 0..workers.max(1) {
             let desk = Arc::clone(&desk);
@@ -46,13 +46,13 @@ impl Pool {
     }
 
     /// Gives a job. The caller bounds how many wait.
-    pub fn give(&self, job: impl FnOnce() + Send + 'static) {
+    pub(crate) fn give(&self, job: impl FnOnce() + Send + 'static) {
         self.desk.jobs().waiting.push_back(Box::new(job));
         self.desk.come.notify_one();
     }
 
     /// Forgets jobs that have not begun.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.desk.jobs().waiting.clear();
     }
 }

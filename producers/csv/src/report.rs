@@ -253,8 +253,8 @@ impl Outcome {
         match self {
             Outcome::Published { .. } | Outcome::Unchanged => None,
             Outcome::Refused { reason, what, again } => {
-                let letter = if *again { "its letter was written before" } else { "its letter is in the dead letters" };
-                Some(format!("refused whole as {reason}: {what} (nothing of it is on the stream; {letter})"))
+                let before = if *again { " (as before: no second letter)" } else { "" };
+                Some(format!("refused whole as {reason}: {what}{before}"))
             }
             Outcome::Failed { error } => Some(format!("not read: {error}")),
         }

@@ -258,7 +258,7 @@ impl<R: Enrich> Bout<'_, R> {
         (chunk.lines, chunk.refused) = (block.lines, block.refused);
         (chunk.skipped, chunk.warned) = (block.skipped, block.warned);
         entry.totals.add(&totals(&chunk));
-        AT_THE_DOOR.iter().for_each(|reason| drop(chunk.warned.remove(reason)));
+        chunk.warned.retain(|reason, _| !AT_THE_DOOR.contains(reason));
         chunk
     }
 
@@ -272,7 +272,11 @@ impl<R: Enrich> Bout<'_, R> {
     /// A file that no dialect explains gets a letter; one that cannot be read is only told.
     fn unopened(&mut self, entry: Entry, error: LoadError) -> Result<Outcome, Halt> {
         let Some(reason) = error.reason() else { return Err(error.into()) };
-        let finding = Finding { reason, field: "header".to_owned(), value: error.to_string() };
+        let value = match error {
+            LoadError::HeaderUnknown { explanation, .. } => explanation,
+            other => other.to_string(),
+        };
+        let finding = Finding { reason, field: "header".to_owned(), value };
         // What a row is was not found out, so the file counts as one.
         let refusal = Refusal { row: 1, rows: 1, symbol: String::new(), findings: vec![finding], raw: String::new() };
         self.refuse(entry, 0, vec![refusal])

@@ -67,7 +67,7 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
     }
     let home = Home::take(&args.out)?;
     let job = prepare(&args, config, &home, stop).await?;
-    home.end_old_server().await?;
+    home.end_leftovers().await?;
     let server = Embedded::start_with(&home.redis(), &["--pidfile", home::PID_FILE]).await?;
     say(&format!("redis     private, append-only file on, at {}", server.url()))?;
     let outcome = match job.kind {

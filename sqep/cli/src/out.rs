@@ -2,16 +2,20 @@
 
 use std::{
     io::{self, ErrorKind, Write},
-    process,
     time::Duration,
 };
 
-/// Writes a line. Whoever reads may have gone, as after `| head`: then there is nothing left to do here.
+/// Writes a line. Whoever reads may have gone, as after `| head`; the work goes on without them.
 pub(crate) fn say(line: &str) -> io::Result<()> {
+    heard(line).map(drop)
+}
+
+/// Writes a line; `false`: nobody reads any more.
+pub(crate) fn heard(line: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
-        done => done,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        done => done.map(|()| true),
     }
 }
 

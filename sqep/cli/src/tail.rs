@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{config::Config, out::say};
+use crate::{config::Config, out::heard};
 
 /// Entries read ahead of the terminal at most.
 const ENTRIES_AHEAD_MAX: usize = 64;
@@ -141,7 +141,10 @@ fn print<R: Record>(
         }
         if symbols.is_empty() || symbols.contains(&record.symbol()) {
             left -= 1;
-            say(&if as_json { object(record, entry.id, &opened.source)? } else { line(record) })?;
+            let text = if as_json { object(record, entry.id, &opened.source)? } else { line(record) };
+            if !heard(&text)? {
+                return Ok(0);
+            }
         }
     }
     Ok(left)

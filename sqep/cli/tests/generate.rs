@@ -22,12 +22,14 @@ fn market() -> Market {
 }
 
 fn generate(out: &Path, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sqep"))
-        .args(["gen", "--seed", "3", "--symbols", "12", "--days", "90", "--out"])
-        .arg(out)
-        .args(more)
-        .output()
-        .unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sqep"));
+    command.args(["gen", "--seed", "3", "--out"]).arg(out).args(more);
+    for (option, value) in [("--symbols", "12"), ("--days", "90")] {
+        if !more.contains(&option) {
+            command.args([option, value]);
+        }
+    }
+    command.output().unwrap()
 }
 
 fn generated(out: &Path, more: &[&str]) {

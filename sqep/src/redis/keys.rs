@@ -63,7 +63,7 @@ impl Keys {
         &self.stream
     }
 
-    /// Hash: `seq`, `totals`, and `f:` with the name of a file or dataset.
+    /// Hash: `seq`, `writer`, `totals`, and `f:` with the name of a file or dataset.
     pub fn cursor(&self, source: &str) -> String {
         format!("{}:cursor:{source}", self.stream)
     }

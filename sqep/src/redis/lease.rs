@@ -42,7 +42,7 @@ impl Drop for Lease {
 }
 
 /// A number nobody else has.
-pub(super) fn unique() -> String {
+pub fn unique() -> String {
     let random = || std::hash::RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", random(), random())
 }

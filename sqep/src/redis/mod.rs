@@ -19,7 +19,7 @@ use redis::{
 };
 use serde::Deserialize;
 
-pub use self::{inlet::RedisInlet, outlet::RedisOutlet};
+pub use self::{inlet::RedisInlet, lease::unique, outlet::RedisOutlet};
 use crate::transport::TransportError;
 
 /// Section `redis` of every program's configuration.
@@ -60,6 +60,10 @@ impl fmt::Debug for RedisSettings {
 /// A URL as it may be printed.
 pub fn without_password(url: &str) -> String {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    // The URL of a socket carries user and password behind a question mark.
+    if scheme.contains("unix") {
+        return url.split_once('?').map_or(url, |(path, _)| path).to_owned();
+    }
     match url.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://…@{host}"),
         None => url.to_owned(),

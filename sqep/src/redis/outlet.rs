@@ -70,6 +70,7 @@ impl RedisOutlet {
             match (name.as_str(), name.strip_prefix(FIELD)) {
                 (_, Some(field)) => drop(cursors.fields.insert(field.to_owned(), value)),
                 ("seq", _) => cursors.seq = value.parse().unwrap_or(0),
+                ("writer", _) => cursors.writer = value,
                 ("totals", _) => cursors.totals = serde_json::from_str::<Totals>(&value).unwrap_or_default(),
                 _ => {}
             }
@@ -217,14 +218,18 @@ impl Outlet for RedisOutlet {
         self.stored(&mut connection).await
     }
 
-    async fn publish(&mut self, expected: u64, transaction: &Transaction) -> Result<Published, TransportError> {
+    async fn publish(
+        &mut self,
+        expected: &Cursors,
+        transaction: &Transaction,
+    ) -> Result<Published, TransportError> {
         let mut connection = self.connected().await?;
         let keys = self.keys(0);
         let cursor = keys.cursor(&self.source);
         let mut guard = redis::pipe();
-        guard.cmd("WATCH").arg(&cursor).ignore().cmd("HGET").arg(&cursor).arg("seq");
-        let (seq,): (Option<u64>,) = connection.ask_all(&guard).await?;
-        if seq.unwrap_or(0) != expected {
+        guard.cmd("WATCH").arg(&cursor).ignore().cmd("HMGET").arg(&cursor).arg("seq").arg("writer");
+        let ((seq, writer),): ((Option<u64>, Option<String>),) = connection.ask_all(&guard).await?;
+        if seq.unwrap_or(0) != expected.seq || writer.unwrap_or_default() != expected.writer {
             connection.ask::<()>(&redis::cmd("UNWATCH")).await?;
             return Ok(Published::Conflict);
         }
@@ -243,7 +248,8 @@ impl Outlet for RedisOutlet {
             .context("totals as text")
             .map_err(TransportError::Wrong)?;
         let set = pipeline.cmd("HSET").arg(&cursor);
-        set.arg("seq").arg(transaction.cursors.seq).arg("totals").arg(totals);
+        set.arg("seq").arg(transaction.cursors.seq).arg("writer").arg(&transaction.cursors.writer);
+        set.arg("totals").arg(totals);
         for (name, value) in &transaction.changed {
             set.arg(format!("{FIELD}{name}")).arg(value);
         }

@@ -37,14 +37,19 @@ impl Outlet for FakeOutlet {
         Ok(world.server.state.cursors.clone())
     }
 
-    async fn publish(&mut self, expected: u64, transaction: &Transaction) -> Result<Published, TransportError> {
+    async fn publish(
+        &mut self,
+        expected: &Cursors,
+        transaction: &Transaction,
+    ) -> Result<Published, TransportError> {
         self.world.step().await;
         let mut world = self.world.lock();
         world.weather();
         if world.happens(|faults| faults.step) {
             return Err(gone("connection reset before the request"));
         }
-        if world.server.state.cursors.seq != expected {
+        let stored = &world.server.state.cursors;
+        if (stored.seq, &stored.writer) != (expected.seq, &expected.writer) {
             return Ok(Published::Conflict);
         }
         for entry in &transaction.entries {
@@ -57,6 +62,7 @@ impl Outlet for FakeOutlet {
         // As the real one does: changed fields are set, not the whole.
         let stored = &mut world.server.state.cursors;
         stored.seq = transaction.cursors.seq;
+        stored.writer.clone_from(&transaction.cursors.writer);
         stored.totals = transaction.cursors.totals.clone();
         stored.fields.extend(transaction.changed.iter().cloned());
         transaction.forget.iter().for_each(|name| drop(stored.fields.remove(name)));

@@ -19,6 +19,7 @@ fn transaction(cursors: &Cursors, payloads: &[&str]) -> Transaction {
     };
     let mut after = cursors.clone();
     after.seq += 1;
+    after.writer = "suite".to_owned();
     after.totals.read += 1;
     let changed = vec![("file".to_owned(), after.seq.to_string())];
     after.fields.extend(changed.iter().cloned());
@@ -44,9 +45,12 @@ pub async fn transport<O: Outlet, I: Inlet, F: Future<Output = anyhow::Result<()
     let cursors = outlet.open().await?;
     assert_eq!(cursors, Cursors::default(), "nothing is stored yet");
     let first = transaction(&cursors, &["one", "two"]);
-    assert_eq!(outlet.publish(0, &first).await?, Published::Done);
-    assert_eq!(outlet.publish(0, &first).await?, Published::Conflict, "the same transaction again is refused whole");
+    assert_eq!(outlet.publish(&cursors, &first).await?, Published::Done);
+    assert_eq!(outlet.publish(&cursors, &first).await?, Published::Conflict, "the same transaction again is refused whole");
     assert_eq!(outlet.open().await?, first.cursors, "the cursor moved with the entries");
+    let twin = Cursors { writer: "twin".to_owned(), ..first.cursors.clone() };
+    let of_twin = transaction(&twin, &["three"]);
+    assert_eq!(outlet.publish(&twin, &of_twin).await?, Published::Conflict, "a twin at the same count is refused");
 
     let standing = inlet.open().await?;
     assert_eq!(standing.settled, None, "there is no group yet");
@@ -94,7 +98,7 @@ pub async fn raise<O: Outlet, I: Inlet>(outlet: &mut O, inlet: &mut I) -> anyhow
     inlet.open().await?;
     inlet.raise(floor).await?;
     let cursors = outlet.open().await?;
-    outlet.publish(cursors.seq, &transaction(&cursors, &["late"])).await?;
+    outlet.publish(&cursors, &transaction(&cursors, &["late"])).await?;
     assert!(inlet.open().await?.last > floor, "a clock behind the floor does not matter");
     inlet.raise(EntryId::new(1, 0)).await?;
     assert!(inlet.open().await?.last > floor, "raising never lowers");

@@ -20,34 +20,34 @@ use sqep_csv::{
 };
 
 /// The header of SQEP's own dialect.
-pub const HEADER: &str = "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit\n";
+pub(crate) const HEADER: &str = "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit\n";
 
 /// Random numbers that a seed makes (xorshift).
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
 
-    pub fn one_in(&mut self, many: u64) -> bool {
+    pub(crate) fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }
 }
 
-pub fn symbol(code: u32) -> Symbol {
+pub(crate) fn symbol(code: u32) -> Symbol {
     Symbol::new(Exchange::SZ, code).unwrap()
 }
 
 /// `rows` good rows of one security from its `first` session on; `shift` makes other prices of the same rows.
-pub fn rows(code: u32, first: usize, rows: usize, shift: u32) -> String {
+pub(crate) fn rows(code: u32, first: usize, rows: usize, shift: u32) -> String {
     let calendar = Calendar::published();
     let from = "2019-01-02".parse().unwrap();
     let mut text = String::new();
@@ -62,32 +62,32 @@ pub fn rows(code: u32, first: usize, rows: usize, shift: u32) -> String {
 
 /// What came onto the stream, and what is stored beside it.
 #[derive(Default)]
-pub struct World<R> {
-    pub stream: Vec<(String, R)>,
-    pub letters: Vec<(String, Refusal)>,
-    pub cursors: Cursors,
-    pub transactions: u64,
+pub(crate) struct World<R> {
+    pub(crate) stream: Vec<(String, R)>,
+    pub(crate) letters: Vec<(String, Refusal)>,
+    pub(crate) cursors: Cursors,
+    pub(crate) transactions: u64,
 }
 
 /// What goes wrong, each one in so many; 0 never.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// A transaction that is not done.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// A transaction that is done and whose reply is lost.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// The process is killed.
-    pub killed: u64,
+    pub(crate) killed: u64,
     /// A read that is dropped while it waits.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 impl<R: Record> World<R> {
-    pub fn new() -> World<R> {
+    pub(crate) fn new() -> World<R> {
         World { stream: Vec::new(), letters: Vec::new(), cursors: Cursors::default(), transactions: 0 }
     }
 
-    pub fn take(&mut self, chunk: sqep::Chunk<R>) {
+    pub(crate) fn take(&mut self, chunk: sqep::Chunk<R>) {
         let totals = &mut self.cursors.totals;
         let mut new = Totals { read: chunk.read(), skipped: chunk.skipped.clone(), ..Totals::default() };
         new.warned.clone_from(&chunk.warned);
@@ -108,12 +108,12 @@ impl<R: Record> World<R> {
     }
 
     /// The records as a sink holds them: the last of each key.
-    pub fn current(&self) -> BTreeMap<(Symbol, i64), R> {
+    pub(crate) fn current(&self) -> BTreeMap<(Symbol, i64), R> {
         self.stream.iter().map(|(_, record)| (record.key(), *record)).collect()
     }
 
     /// Whether all counts of the ledger add up to what was published.
-    pub fn assert_balanced(&self) {
+    pub(crate) fn assert_balanced(&self) {
         let totals = &self.cursors.totals;
         assert!(totals.balances(), "{totals:?}");
         assert_eq!(totals.appended, u64::try_from(self.stream.len()).unwrap());
@@ -126,14 +126,14 @@ impl<R: Record> World<R> {
 }
 
 /// What one run of the program did.
-pub struct Run {
-    pub summary: Summary,
-    pub lines: String,
+pub(crate) struct Run {
+    pub(crate) summary: Summary,
+    pub(crate) lines: String,
 }
 
 /// A place to write to that can be read afterwards.
 #[derive(Clone, Default)]
-pub struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -147,13 +147,13 @@ impl std::io::Write for Paper {
 }
 
 impl Paper {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
 /// The settings of a test: small blocks, two threads.
-pub fn settings(paths: &[&Path]) -> CsvSettings {
+pub(crate) fn settings(paths: &[&Path]) -> CsvSettings {
     CsvSettings {
         paths: paths.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
         rows_block_max: 7,
@@ -162,24 +162,24 @@ pub fn settings(paths: &[&Path]) -> CsvSettings {
     }
 }
 
-pub fn plan(settings: &CsvSettings, kind: Kind, watch: bool) -> Plan {
+pub(crate) fn plan(settings: &CsvSettings, kind: Kind, watch: bool) -> Plan {
     Plan::new(settings, kind, Arc::new(Calendar::published()), watch).unwrap()
 }
 
 /// One process: a source from its start.
-pub fn source<R: Enrich>(settings: &CsvSettings, kind: Kind, watch: bool) -> (CsvSource<R>, Arc<Report>, Paper) {
+pub(crate) fn source<R: Enrich>(settings: &CsvSettings, kind: Kind, watch: bool) -> (CsvSource<R>, Arc<Report>, Paper) {
     let paper = Paper::default();
     let report = Arc::new(Report::new(Box::new(paper.clone()), false));
     (CsvSource::new(plan(settings, kind, watch), Arc::clone(&report)).unwrap(), report, paper)
 }
 
 /// Runs to the end without any fault.
-pub async fn run(world: &mut World<DayBar>, settings: &CsvSettings) -> Run {
+pub(crate) async fn run(world: &mut World<DayBar>, settings: &CsvSettings) -> Run {
     run_kind(world, settings, Kind::BarDay, Faults::default(), &mut Dice::new(1)).await
 }
 
 /// Runs to the end, as many processes and openings as that takes.
-pub async fn run_kind<R: Enrich>(
+pub(crate) async fn run_kind<R: Enrich>(
     world: &mut World<R>,
     settings: &CsvSettings,
     kind: Kind,
@@ -226,21 +226,21 @@ pub async fn run_kind<R: Enrich>(
     }
 }
 
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-pub fn append(path: &Path, text: &str) {
+pub(crate) fn append(path: &Path, text: &str) {
     std::fs::File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// The key of a file in the ledger.
-pub fn key(path: &Path) -> String {
+pub(crate) fn key(path: &Path) -> String {
     let folder = path.parent().unwrap().canonicalize().unwrap();
     folder.join(path.file_name().unwrap()).to_str().unwrap().to_owned()
 }
 
-pub fn gzip(path: &Path, text: &str) -> Vec<u8> {
+pub(crate) fn gzip(path: &Path, text: &str) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(text.as_bytes()).unwrap();
     let bytes = packer.finish().unwrap();
@@ -248,7 +248,7 @@ pub fn gzip(path: &Path, text: &str) -> Vec<u8> {
     bytes
 }
 
-pub fn folder_with(files: &[(&str, String)]) -> (tempfile::TempDir, Vec<PathBuf>) {
+pub(crate) fn folder_with(files: &[(&str, String)]) -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
     let paths = files.iter().map(|(name, text)| {
         let path = folder.path().join(name);

@@ -60,6 +60,8 @@ pub(super) struct Flow {
     pub(super) published: Duration,
     /// From the start of the programs until everything was settled.
     pub(super) settled: Duration,
+    /// What the source says of files it could not take.
+    pub(super) complaint: Option<String>,
 }
 
 /// Moves everything, and returns when it is settled and the programs have ended.
@@ -74,9 +76,8 @@ pub(super) async fn run(
     let key = Keys::new("sqep", job.kind, 0).stream().to_owned();
     let before = totals(&inspector.stream(&key).await?);
     let start = Instant::now();
-    let mut parquet =
-        Running::start(&programs.parquet, &parquet_arguments(job, home, server), home.log("sqep-parquet"))?;
-    let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home.log("sqep-csv"))?;
+    let mut parquet = Running::start(&programs.parquet, &parquet_arguments(job, home, server), home)?;
+    let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home)?;
     let mut watch = Watch::new(job.rows, start);
     let watched = tokio::select! {
         () = stop.cancelled() => Err(anyhow!("stopped; run it again to go on where it was")),
@@ -89,13 +90,13 @@ pub(super) async fn run(
     let ended = (csv.stop().await, parquet.stop().await);
     let (published, settled, all) = watched?;
     let (csv_status, parquet_status) = (ended.0?, ended.1?);
-    if !csv_status.success() {
-        bail!("sqep-csv ended with {csv_status}{}", csv.last_words());
-    }
     if !parquet_status.success() {
         bail!("sqep-parquet ended with {parquet_status}{}", parquet.last_words());
     }
-    Ok(Flow { run: all.since(&before), all, published, settled })
+    // Files it refused, for example: what came through all the same is worth a report.
+    let complaint =
+        (!csv_status.success()).then(|| format!("sqep-csv ended with {csv_status}{}", csv.last_words()));
+    Ok(Flow { run: all.since(&before), all, published, settled, complaint })
 }
 
 /// What the source counted so far.

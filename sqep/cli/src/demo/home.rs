@@ -1,11 +1,11 @@
-//! The folder of a demo: what lies where, that only one demo works in it, and that a server which an earlier one left
-//! behind is ended first. Must not know what the programs do.
+//! The folder of a demo: what lies where, that only one demo works in it, and that what an earlier one left running is
+//! ended first. Must not know what the programs do.
 //!
 //! ```text
 //! OUT/archive/          the Parquet archive: what the demo is for
 //! OUT/csv/PLAN/         the generated files
 //! OUT/state/redis/      the private server's append-only file, log and socket
-//! OUT/state/*.log       what the programs said
+//! OUT/state/*.log, *.pid what the programs said, and their process numbers
 //! ```
 
 use std::{
@@ -20,7 +20,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-/// How long a server that was left behind may take to write its file and end.
+/// How long a process that was left behind may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
 /// The name of the private server's process file, in its own folder.
 pub(super) const PID_FILE: &str = "redis.pid";
@@ -61,40 +61,58 @@ impl Home {
         self.out.join("csv").join(plan)
     }
 
+    /// The folder the programs work in.
+    pub(super) fn state(&self) -> PathBuf {
+        self.out.join("state")
+    }
+
     pub(super) fn redis(&self) -> PathBuf {
-        self.out.join("state").join("redis")
+        self.state().join("redis")
     }
 
     pub(super) fn log(&self, program: &str) -> PathBuf {
-        self.out.join("state").join(format!("{program}.log"))
+        self.state().join(format!("{program}.log"))
     }
 
-    /// Ends the server of an earlier demo, if it still runs: kept on purpose, or orphaned by a kill.
-    pub(super) async fn end_old_server(&self) -> anyhow::Result<()> {
-        let Some(pid) = self.old_server() else { return Ok(()) };
-        tracing::info!("ending the server of an earlier demo (process {})", pid.as_raw_nonzero());
-        kill_process(pid, Signal::TERM).context("cannot end the server of an earlier demo")?;
-        let since = Instant::now();
-        while self.old_server().is_some() {
-            if since.elapsed() > END_MAX {
-                bail!("the server of an earlier demo (process {}) does not end", pid.as_raw_nonzero());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    pub(super) fn pid_file(&self, program: &str) -> PathBuf {
+        self.state().join(format!("{program}.pid"))
+    }
+
+    /// Ends what an earlier demo left running: a server kept on purpose, or everything after a kill that could not be
+    /// caught. The server goes last, as in a stop.
+    pub(super) async fn end_leftovers(&self) -> anyhow::Result<()> {
+        let state = self.state();
+        for name in ["sqep-csv", "sqep-parquet"] {
+            end(name, || process(&self.pid_file(name), &[name], &state)).await?;
         }
-        Ok(())
+        let redis = self.redis();
+        end("redis", || process(&redis.join(PID_FILE), &["redis-server", "valkey-server"], &redis)).await
     }
+}
 
-    /// A process that calls itself a server and works in our server's folder.
-    fn old_server(&self) -> Option<Pid> {
-        let folder = self.redis();
-        let text = fs::read_to_string(folder.join(PID_FILE)).ok()?;
-        let number: i32 = text.trim().parse().ok()?;
-        let process = PathBuf::from(format!("/proc/{number}"));
-        let name = fs::read_to_string(process.join("comm")).ok()?;
-        let ours = fs::read_link(process.join("cwd")).ok()? == folder;
-        let server = name.starts_with("redis-server") || name.starts_with("valkey-server");
-        Pid::from_raw(number).filter(|_| ours && server)
+/// Asks a process to end, as long as it is there, and waits until it is not.
+async fn end(name: &str, find: impl Fn() -> Option<Pid>) -> anyhow::Result<()> {
+    let Some(pid) = find() else { return Ok(()) };
+    let number = pid.as_raw_nonzero();
+    tracing::info!("ending {name} of an earlier demo (process {number})");
+    kill_process(pid, Signal::TERM).with_context(|| format!("cannot end {name} of an earlier demo"))?;
+    let since = Instant::now();
+    while find().is_some() {
+        if since.elapsed() > END_MAX {
+            bail!("{name} of an earlier demo (process {number}) does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(())
+}
+
+/// The process of a process file, if it goes by one of these names and works in this folder: numbers are used again.
+fn process(file: &Path, names: &[&str], folder: &Path) -> Option<Pid> {
+    let number: i32 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    let process = PathBuf::from(format!("/proc/{number}"));
+    let name = fs::read_to_string(process.join("comm")).ok()?;
+    let ours = fs::read_link(process.join("cwd")).ok()? == folder;
+    Pid::from_raw(number).filter(|_| ours && names.contains(&name.trim()))
 }
 
 #[cfg(test)]
@@ -114,10 +132,13 @@ mod tests {
     #[test]
     fn a_process_file_of_somebody_else_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::take(folder.path()).unwrap();
-        fs::create_dir_all(home.redis()).unwrap();
-        assert_eq!(home.old_server(), None);
-        fs::write(home.redis().join(PID_FILE), std::process::id().to_string()).unwrap();
-        assert_eq!(home.old_server(), None, "this test is no server of that folder");
+        let here = std::env::current_dir().unwrap();
+        let own_name = fs::read_to_string("/proc/self/comm").unwrap();
+        let file = folder.path().join("some.pid");
+        assert_eq!(process(&file, &[own_name.trim()], &here), None, "there is no file");
+        fs::write(&file, std::process::id().to_string()).unwrap();
+        assert!(process(&file, &[own_name.trim()], &here).is_some(), "this very process");
+        assert_eq!(process(&file, &["redis-server"], &here), None, "another name");
+        assert_eq!(process(&file, &[own_name.trim()], folder.path()), None, "another folder");
     }
 }

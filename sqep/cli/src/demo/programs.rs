@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::home::Home;
+
 /// How long a program may take to drain before it is ended by force: less than this program has itself.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Lines of a log that an error quotes.
@@ -55,8 +57,9 @@ pub(super) struct Running {
 impl Running {
     /// Starts a program. It is told everything by `--set`, so that this shell's settings do not leak into the demo, and
     /// gets a process group of its own, so that Ctrl-C reaches it through us and in order.
-    pub(super) fn start(program: &Path, arguments: &[String], log: PathBuf) -> anyhow::Result<Running> {
+    pub(super) fn start(program: &Path, arguments: &[String], home: &Home) -> anyhow::Result<Running> {
         let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let log = home.log(&name);
         let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(program);
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SQEP__")) {
@@ -64,13 +67,18 @@ impl Running {
         }
         let child = command
             .args(arguments)
+            .current_dir(home.state())
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Running { name, child, log, ended: None })
+        let running = Running { child, log, ended: None, name };
+        let file = home.pid_file(&running.name);
+        fs::write(&file, running.child.id().to_string())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(running)
     }
 
     /// Its exit status, once it has ended.
@@ -132,16 +140,18 @@ impl Drop for Running {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, folder: &Path) -> Running {
-        let arguments = ["-c".to_owned(), script.to_owned()];
-        Running::start(Path::new("/bin/sh"), &arguments, folder.join("sh.log")).unwrap()
+    fn shell(script: &str, folder: &Path) -> (Home, Running) {
+        let home = Home::take(folder).unwrap();
+        let running =
+            Running::start(Path::new("/bin/sh"), &["-c".to_owned(), script.to_owned()], &home).unwrap();
+        (home, running)
     }
 
     #[tokio::test]
     async fn a_program_is_asked_to_end_and_its_status_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut running = shell("trap 'exit 7' TERM; echo ready; while :; do :; done", folder.path());
-        while !fs::read_to_string(folder.path().join("sh.log")).unwrap().contains("ready") {
+        let (home, mut running) = shell("trap 'exit 7' TERM; echo ready; while :; do :; done", folder.path());
+        while !fs::read_to_string(home.log("sh")).unwrap().contains("ready") {
             tokio::task::yield_now().await;
         }
         assert_eq!(running.stop().await.unwrap().code(), Some(7));
@@ -151,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_fails_is_quoted() {
         let folder = tempfile::tempdir().unwrap();
-        let mut running = shell("echo first; echo the disk is full >&2; exit 3", folder.path());
+        let (_home, mut running) = shell("echo first; echo the disk is full >&2; exit 3", folder.path());
         while running.ended().unwrap().is_none() {
             tokio::task::yield_now().await;
         }
@@ -162,7 +172,7 @@ mod tests {
     #[test]
     fn no_program_outlives_its_handle() {
         let folder = tempfile::tempdir().unwrap();
-        let running = shell("trap '' TERM; while :; do :; done", folder.path());
+        let (_home, running) = shell("trap '' TERM; while :; do :; done", folder.path());
         let process = PathBuf::from(format!("/proc/{}", running.child.id()));
         assert!(process.exists());
         drop(running);

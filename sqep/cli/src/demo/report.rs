@@ -102,14 +102,17 @@ impl Outcome {
         equations
     }
 
-    /// An error that names every equation that does not hold.
+    /// An error that names every equation that does not hold, or what the source could not take.
     pub(super) fn verdict(&self) -> anyhow::Result<()> {
         let wrong: Vec<String> =
             self.equations().into_iter().filter(|(_, holds)| !holds).map(|(equation, _)| equation).collect();
-        if wrong.is_empty() {
-            return Ok(());
+        if !wrong.is_empty() {
+            bail!("the counts do not agree: {}", wrong.join("; "));
         }
-        bail!("the counts do not agree: {}", wrong.join("; "))
+        match &self.flow.complaint {
+            Some(complaint) => bail!("the counts agree, but {complaint}"),
+            None => Ok(()),
+        }
     }
 
     /// Prints it.
