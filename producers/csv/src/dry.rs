@@ -23,12 +23,8 @@ pub async fn run<S: Source>(
     let mut dry = Dry { totals: Totals::default(), samples: Vec::new() };
     source.open(&Cursors::default()).await?;
     while let Some(chunk) = source.read().await? {
-        let mut totals = Totals {
-            read: chunk.read(),
-            skipped: chunk.skipped,
-            warned: chunk.warned,
-            ..Totals::default()
-        };
+        let mut totals =
+            Totals { read: chunk.read(), skipped: chunk.skipped, warned: chunk.warned, ..Totals::default() };
         for refusal in &chunk.refused {
             if let Some(finding) = refusal.findings.first() {
                 *totals.refused.entry(finding.reason).or_default() += refusal.rows;

@@ -28,9 +28,9 @@ const RUNS_MAX: usize = 8_000_000;
 /// Everything the side files know.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
-    factors: Vec<Factors>,
-    limits: Vec<Limits>,
-    treatment: Vec<Treatment>,
+    factors: Option<Factors>,
+    limits: Option<Limits>,
+    treatment: Option<Treatment>,
 }
 
 /// Where the side files are.
@@ -90,9 +90,21 @@ impl Enrich for RefDay {
 
     fn of_month(side: &Side, month: Month) -> Vec<RefDay> {
         let Some((from, to)) = month.days() else { return Vec::new() };
-        let factors = side.factors.iter().flat_map(|table| table.between(from, to)).map(|(symbol, day, _)| (day, symbol));
-        let limits = side.limits.iter().flat_map(|table| table.between(from, to)).map(|(symbol, day, _)| (day, symbol));
-        let treated = side.treatment.iter().flat_map(|table| table.between(from, to)).map(|(symbol, day)| (day, symbol));
+        let factors = side
+            .factors
+            .iter()
+            .flat_map(|table| table.between(from, to))
+            .map(|(symbol, day, _)| (day, symbol));
+        let limits = side
+            .limits
+            .iter()
+            .flat_map(|table| table.between(from, to))
+            .map(|(symbol, day, _)| (day, symbol));
+        let treated = side
+            .treatment
+            .iter()
+            .flat_map(|table| table.between(from, to))
+            .map(|(symbol, day)| (day, symbol));
         let keys: BTreeSet<(NaiveDate, Symbol)> = factors.chain(limits).chain(treated).collect();
         keys.into_iter().map(|(day, symbol)| side.of(symbol, day)).collect()
     }
@@ -101,18 +113,18 @@ impl Enrich for RefDay {
 impl Side {
     /// Whether there is nothing to join.
     pub fn is_empty(&self) -> bool {
-        self.factors.is_empty() && self.limits.is_empty() && self.treatment.is_empty()
+        self.factors.is_none() && self.limits.is_none() && self.treatment.is_none()
     }
 
-    /// What is known of a security on a day. Of two files that speak of it the later one is believed.
+    /// What is known of a security on a day.
     pub fn of(&self, symbol: Symbol, frame: NaiveDate) -> RefDay {
-        let limits = self.limits.iter().rev().find_map(|table| table.get(symbol, frame));
+        let limits = self.limits.as_ref().and_then(|table| table.get(symbol, frame));
         let (buy_limit, sell_limit) = limits.unwrap_or_default();
         RefDay {
             symbol,
             frame,
-            adjust: self.factors.iter().rev().find_map(|table| table.get(symbol, frame)),
-            st: self.treatment.iter().rev().find_map(|table| table.get(symbol, frame)),
+            adjust: self.factors.as_ref().and_then(|table| table.get(symbol, frame)),
+            st: self.treatment.as_ref().and_then(|table| table.get(symbol, frame)),
             buy_limit,
             sell_limit,
         }
@@ -164,7 +176,7 @@ impl Month {
     }
 
     /// Its first and last day.
-    fn days(&self) -> Option<(NaiveDate, NaiveDate)> {
+    fn days(self) -> Option<(NaiveDate, NaiveDate)> {
         let first = NaiveDate::from_ymd_opt(self.year, self.month, 1)?;
         let next = first.checked_add_months(chrono::Months::new(1))?;
         Some((first, next.pred_opt()?))
@@ -197,7 +209,8 @@ impl SideFiles {
         known: &Arc<Side>,
         last: Stamp,
     ) -> anyhow::Result<(Arc<Side>, Stamp)> {
-        let (factors, limits) = (found("csv.adj_factor", &self.factors)?, found("csv.stk_limit", &self.limits)?);
+        let (factors, limits) =
+            (found("csv.adj_factor", &self.factors)?, found("csv.stk_limit", &self.limits)?);
         let treatment = found("csv.stock_st", &self.treatment)?;
         let stamp = stamp(factors.iter().chain(&limits).chain(&treatment))?;
         if stamp == last && !stamp.fresh {
@@ -211,9 +224,13 @@ impl SideFiles {
             runs_max: RUNS_MAX,
         };
         let side = Side {
-            factors: each("csv.adj_factor", &factors, |path| side::read_factors(path, &options))?,
-            limits: each("csv.stk_limit", &limits, |path| side::read_limits(path, &options))?,
-            treatment: each("csv.stock_st", &treatment, |path| side::read_st(path, &options))?,
+            factors: Factors::joined(each("csv.adj_factor", &factors, |path| {
+                side::read_factors(path, &options)
+            })?),
+            limits: Limits::joined(each("csv.stk_limit", &limits, |path| side::read_limits(path, &options))?),
+            treatment: Treatment::joined(each("csv.stock_st", &treatment, |path| {
+                side::read_st(path, &options)
+            })?),
         };
         side.tell();
         Ok((Arc::new(side), stamp))
@@ -226,14 +243,9 @@ impl Side {
         let factors = self.factors.iter().map(|table| ("csv.adj_factor", table.rows, &table.unused));
         let limits = self.limits.iter().map(|table| ("csv.stk_limit", table.rows, &table.unused));
         let treated = self.treatment.iter().map(|table| ("csv.stock_st", table.rows().0, table.rows().1));
-        let mut told: BTreeMap<&str, (u64, BTreeMap<_, u64>)> = BTreeMap::new();
         for (key, rows, unused) in factors.chain(limits).chain(treated) {
-            let (all, of) = told.entry(key).or_default();
-            *all += rows;
-            unused.iter().for_each(|(&reason, count)| *of.entry(reason).or_default() += count);
-        }
-        for (key, (rows, unused)) in told {
-            let unused: Vec<String> = unused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let unused: Vec<String> =
+                unused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             tracing::info!(key, rows, unused = unused.join(" "), "side files read");
         }
     }

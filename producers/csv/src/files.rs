@@ -83,9 +83,9 @@ impl FilesError {
     pub fn name(&self) -> String {
         match self {
             FilesError::Nothing => "csv.paths".to_owned(),
-            FilesError::Absent(path) | FilesError::Empty { folder: path, .. } | FilesError::Folder { folder: path, .. } => {
-                path.display().to_string()
-            }
+            FilesError::Absent(path)
+            | FilesError::Empty { folder: path, .. }
+            | FilesError::Folder { folder: path, .. } => path.display().to_string(),
             FilesError::Unmatched(pattern) | FilesError::Pattern { pattern, .. } => pattern.clone(),
         }
     }
@@ -101,7 +101,9 @@ pub fn find(arguments: &[String]) -> Found {
     let mut seen = BTreeSet::new();
     for argument in arguments {
         match one(argument, &mut found.missing) {
-            Ok(inputs) => found.files.extend(inputs.into_iter().filter(|input| seen.insert(input.key.clone()))),
+            Ok(inputs) => {
+                found.files.extend(inputs.into_iter().filter(|input| seen.insert(input.key.clone())));
+            }
             Err(error) => found.missing.push(error),
         }
     }
@@ -159,7 +161,9 @@ fn pattern(argument: &str, missing: &mut Vec<FilesError>) -> Result<Vec<Input>, 
         match path {
             Ok(path) if path.is_dir() => inputs.extend(folder(&path, missing)?),
             Ok(path) => inputs.push(input(&path)),
-            Err(error) => missing.push(FilesError::Folder { folder: error.path().to_owned(), error: error.into() }),
+            Err(error) => {
+                missing.push(FilesError::Folder { folder: error.path().to_owned(), error: error.into() });
+            }
         }
     }
     if inputs.is_empty() { Err(FilesError::Unmatched(argument.to_owned())) } else { Ok(inputs) }
@@ -223,7 +227,10 @@ fn is_hidden(path: &Path) -> bool {
 
 fn is_wanted(path: &Path) -> bool {
     let unpacked = if is_packed(path) { path.with_extension("") } else { path.to_owned() };
-    unpacked.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| is_one_of(ending, &EXTENSIONS))
+    unpacked
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .is_some_and(|ending| is_one_of(ending, &EXTENSIONS))
 }
 
 fn is_one_of(ending: &str, endings: &[&str]) -> bool {
@@ -239,7 +246,9 @@ fn input(path: &Path) -> Input {
         _ => path.to_owned(),
     };
     // A name that is no UTF-8 is escaped, so that two of them never share a ledger entry.
-    let key = path.to_str().map_or_else(|| format!("{path:?}"), str::to_owned);
+    let key = path
+        .to_str()
+        .map_or_else(|| path.as_os_str().as_encoded_bytes().escape_ascii().to_string(), str::to_owned);
     Input { path, key }
 }
 

@@ -111,7 +111,7 @@ impl Lines {
         if self.buffer.is_empty() {
             self.fill()?;
         }
-        Ok(&self.buffer[..self.buffer.len().min(READ_BYTES)])
+        Ok(&self.buffer[self.next..self.buffer.len().min(self.next + READ_BYTES)])
     }
 }
 

@@ -109,7 +109,11 @@ impl Job {
         if stopped || summary.is_clean() {
             return Ok(());
         }
-        bail!("files refused as a whole: {}, not read: {}; they are named above", summary.refused, summary.failed)
+        bail!(
+            "files refused as a whole: {}, not read: {}; they are named above",
+            summary.refused,
+            summary.failed
+        )
     }
 
     /// Finds what is wrong without writing anything.

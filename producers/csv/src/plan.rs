@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
@@ -141,7 +141,11 @@ impl Plan {
         if !self.paths.is_empty() {
             let mut found = files::find(&self.paths);
             if let Some(kept) = &self.stdin {
-                found.files.iter_mut().filter(|input| input.key == "-").for_each(|input| input.path.clone_from(kept));
+                found
+                    .files
+                    .iter_mut()
+                    .filter(|input| input.key == "-")
+                    .for_each(|input| input.path.clone_from(kept));
             }
             scan.take_files(found, self.pace.is_some());
         }
@@ -205,7 +209,8 @@ fn options(
     let mut options = Options::new(kind, calendar);
     options.dialect = dialect::from_choice(&settings.dialect).context("csv.dialect")?;
     options.exchange = chosen("csv.exchange", settings.exchange.as_deref(), "SH, SZ or BJ", Exchange::parse)?;
-    options.price_basis = chosen("csv.price_basis", settings.price_basis.as_deref(), "raw or adjusted", basis)?;
+    options.price_basis =
+        chosen("csv.price_basis", settings.price_basis.as_deref(), "raw or adjusted", basis)?;
     options.vol_unit = chosen("csv.vol_unit", settings.vol_unit.as_deref(), "shares or lots", vol_unit)?;
     options.amount_unit =
         chosen("csv.amount_unit", settings.amount_unit.as_deref(), "yuan or thousand_yuan", amount_unit)?;
@@ -263,11 +268,9 @@ fn amount_unit(text: &str) -> Option<AmountUnit> {
 /// What changes the meaning of a row: a file read by other declarations is read again. A built-in dialect counts by
 /// its name, so that an upgrade does not publish everything again; one of the user's own by its text.
 fn mapping(settings: &CsvSettings) -> anyhow::Result<String> {
-    let own = match fs::read(&settings.dialect) {
-        Ok(text) if Path::new(&settings.dialect).extension().is_some_and(|ending| ending == "toml") => text,
-        Err(error) if error.kind() != io::ErrorKind::NotFound && settings.dialect.ends_with(".toml") => {
-            return Err(error).context("csv.dialect");
-        }
+    let path = Path::new(&settings.dialect);
+    let own = match path.extension() {
+        Some(ending) if ending == "toml" => fs::read(path).context("csv.dialect")?,
         _ => settings.dialect.clone().into_bytes(),
     };
     let CsvSettings { exchange, price_basis, vol_unit, amount_unit, symbol_alias, .. } = settings;

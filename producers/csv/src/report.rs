@@ -121,7 +121,8 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        let view = View { out, ends: BTreeMap::new(), summary: Summary::default(), files: 0, ended: 0, rows: 0 };
+        let view =
+            View { out, ends: BTreeMap::new(), summary: Summary::default(), files: 0, ended: 0, rows: 0 };
         Report { view: Mutex::new(view), bar }
     }
 

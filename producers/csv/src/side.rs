@@ -156,6 +156,36 @@ impl<V: Copy + PartialEq> Days<V> {
         true
     }
 
+    /// Several files as one, in their order: where two speak of a day, the later one is believed.
+    pub fn joined(files: Vec<Days<V>>) -> Option<Days<V>> {
+        let mut files = files.into_iter();
+        let mut all = files.next()?;
+        for file in files {
+            all.rows += file.rows;
+            file.unused.iter().for_each(|(&reason, count)| *all.unused.entry(reason).or_default() += count);
+            for (symbol, runs) in file.runs {
+                all.append(symbol, runs);
+            }
+        }
+        all.sort();
+        Some(all)
+    }
+
+    /// Runs of a later file; one that goes on where the last one ended becomes part of it.
+    fn append(&mut self, symbol: Symbol, later: Vec<Run<V>>) {
+        let runs = self.runs.entry(symbol).or_default();
+        for run in later {
+            match runs.last_mut() {
+                Some(last)
+                    if last.value == run.value && last.to < run.from && follows(&self.calendar, last.to, run.from) =>
+                {
+                    last.to = run.to;
+                }
+                _ => runs.push(run),
+            }
+        }
+    }
+
     /// Sorts the runs of each security; where they overlap, each day is decided by the later row.
     fn sort(&mut self) {
         let calendar = Arc::clone(&self.calendar);
@@ -199,6 +229,12 @@ impl<V: Copy + PartialEq> Days<V> {
 }
 
 impl Treatment {
+    /// Several lists as one.
+    pub fn joined(lists: Vec<Treatment>) -> Option<Treatment> {
+        let (listed, covered): (Vec<_>, Vec<_>) = lists.into_iter().map(|list| (list.listed, list.covered)).unzip();
+        Some(Treatment { listed: Days::joined(listed)?, covered: covered.into_iter().flatten().collect() })
+    }
+
     /// Whether a security was under special treatment; `None` on a day the list does not cover, and for what is no
     /// stock.
     pub fn get(&self, symbol: Symbol, date: NaiveDate) -> Option<bool> {
@@ -295,6 +331,25 @@ mod tests {
         let factors = read_factors(&path, &options()).unwrap();
         let of = |text| factors.get(symbol("000001.SZ"), day(text));
         assert_eq!((of("2024-01-08"), of("2024-01-09"), of("2024-01-10")), (Some(2.0), Some(3.0), Some(2.0)));
+    }
+
+    #[test]
+    fn a_file_a_day_or_a_security_reads_as_one_file_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |rows: &str| {
+            let path = file(&folder, &format!("ts_code,trade_date,adj_factor\n{rows}"));
+            read_factors(&path, &options()).unwrap()
+        };
+        let days = ["20240105", "20240108", "20240109", "20240110"];
+        let of_day = |day: &&str| read(&format!("000001.SZ,{day},2.5\n600000.SH,{day},1.5\n"));
+        let joined = Days::joined(days.iter().map(of_day).collect()).unwrap();
+        let bank = symbol("000001.SZ");
+        assert_eq!(joined.runs[&bank].len(), 1, "a value that stays the same is kept once");
+        assert_eq!((joined.rows, joined.get(bank, day("2024-01-09"))), (8, Some(2.5)));
+        let corrected = Days::joined(vec![joined, read("000001.SZ,20240108,3\n")]).unwrap();
+        let of = |text| corrected.get(bank, day(text));
+        assert_eq!((of("2024-01-05"), of("2024-01-08"), of("2024-01-09")), (Some(2.5), Some(3.0), Some(2.5)));
+        assert!(Factors::joined(Vec::new()).is_none());
     }
 
     #[test]

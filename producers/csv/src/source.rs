@@ -109,7 +109,8 @@ impl<R: Enrich> CsvSource<R> {
     /// Looks at the folders on a thread that may block. Safe to drop while it waits: the look is due until it is taken.
     async fn look(&mut self) -> anyhow::Result<()> {
         let (plan, last) = (Arc::clone(&self.plan), Arc::clone(&self.scan));
-        let scan = tokio::task::spawn_blocking(move || plan.scan(&last)).await.context("the look was cut off")??;
+        let scan =
+            tokio::task::spawn_blocking(move || plan.scan(&last)).await.context("the look was cut off")??;
         self.scan = Arc::new(scan);
         self.tell_missing();
         let tasks: VecDeque<Task> = self.tasks();
@@ -131,14 +132,18 @@ impl<R: Enrich> CsvSource<R> {
     fn tasks(&self) -> VecDeque<Task> {
         let scan = &self.scan;
         let same = |key: &str| self.looked.get(key).is_some_and(|stamp| scan.stamp(key) == Some(*stamp));
-        scan.inputs.iter().filter(|(input, _)| !same(&input.key)).map(|(input, month)| Task {
-            entry: None,
-            forced_pass: self.forced_pass(&input.key),
-            input: input.clone(),
-            month: *month,
-            side: Arc::clone(&scan.side),
-            side_stamp: scan.side_stamp,
-        }).collect()
+        scan.inputs
+            .iter()
+            .filter(|(input, _)| !same(&input.key))
+            .map(|(input, month)| Task {
+                entry: None,
+                forced_pass: self.forced_pass(&input.key),
+                input: input.clone(),
+                month: *month,
+                side: Arc::clone(&scan.side),
+                side_stamp: scan.side_stamp,
+            })
+            .collect()
     }
 
     fn forced_pass(&self, key: &str) -> Option<u64> {
@@ -188,7 +193,9 @@ impl<R: Enrich> CsvSource<R> {
         let Some(begun) = self.begun.pop_front() else { return };
         self.report.moved(0, begun.size.saturating_sub(begun.bytes));
         let known = match &end.outcome {
-            Outcome::Failed { error } => self.failed.insert(begun.key.clone(), error.clone()).as_ref() == Some(error),
+            Outcome::Failed { error } => {
+                self.failed.insert(begun.key.clone(), error.clone()).as_ref() == Some(error)
+            }
             _ => self.failed.remove(&begun.key).is_some_and(|_| false),
         };
         // A file that could not be read is tried at every look; all others wait for a change.
@@ -216,7 +223,8 @@ impl<R: Enrich> CsvSource<R> {
     }
 
     fn died(&mut self) {
-        let error = "the thread that read it came to an untimely end; this is a defect of the program".to_owned();
+        let error =
+            "the thread that read it came to an untimely end; this is a defect of the program".to_owned();
         self.ended(End { stamp: None, dialect: String::new(), outcome: Outcome::Failed { error } });
     }
 }

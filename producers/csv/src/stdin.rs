@@ -23,7 +23,9 @@ impl Kept {
         let path = folder.join(format!("sqep-csv-{}.stdin", std::process::id()));
         let kept = Kept { path };
         let written = File::create_new(&kept.path).and_then(|mut file| io::copy(&mut input, &mut file));
-        written.with_context(|| format!("cannot keep standard input in {}; set csv.spool", kept.path.display()))?;
+        written.with_context(|| {
+            format!("cannot keep standard input in {}; set csv.spool", kept.path.display())
+        })?;
         Ok(kept)
     }
 

@@ -32,7 +32,7 @@ pub struct Watch {
     pace: Pace,
     changes: mpsc::Receiver<()>,
     // Held so that the channel stays open where the system cannot watch.
-    _changed: mpsc::Sender<()>,
+    _teller: mpsc::Sender<()>,
     watcher: Option<RecommendedWatcher>,
     roots: BTreeMap<PathBuf, bool>,
     last: Instant,
@@ -43,19 +43,20 @@ impl Watch {
     /// Watches `roots`, each with whether the folders below it count. What the system cannot watch is looked at every
     /// [`Pace::rescan`], and said so.
     pub fn new(roots: BTreeMap<PathBuf, bool>, pace: Pace) -> Watch {
-        let (changed, changes) = mpsc::channel(1);
-        let word = changed.clone();
+        let (teller, changes) = mpsc::channel(1);
+        let word = teller.clone();
         let told = move |event: notify::Result<notify::Event>| {
             let reading = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_)));
             if !reading && let Err(mpsc::error::TrySendError::Closed(())) = word.try_send(()) {
                 tracing::debug!("a change came after the end of the watch");
             }
         };
-        let watcher = notify::recommended_watcher(told).inspect_err(|error| unwatched(Path::new("anything"), error));
+        let watcher =
+            notify::recommended_watcher(told).inspect_err(|error| unwatched(Path::new("anything"), error));
         let mut watch = Watch {
             pace,
             changes,
-            _changed: changed,
+            _teller: teller,
             watcher: watcher.ok(),
             roots,
             last: Instant::now(),

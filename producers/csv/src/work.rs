@@ -278,7 +278,8 @@ impl<R: Enrich> Bout<'_, R> {
         };
         let finding = Finding { reason, field: "header".to_owned(), value };
         // What a row is was not found out, so the file counts as one.
-        let refusal = Refusal { row: 1, rows: 1, symbol: String::new(), findings: vec![finding], raw: String::new() };
+        let refusal =
+            Refusal { row: 1, rows: 1, symbol: String::new(), findings: vec![finding], raw: String::new() };
         self.refuse(entry, 0, vec![refusal])
     }
 
@@ -363,7 +364,10 @@ fn unread(path: &std::path::Path, error: io::Error) -> LoadError {
     LoadError::Read { path: path.to_owned(), error }
 }
 
-#[expect(clippy::disallowed_methods, reason = "only held against the dates of files, to distrust those of this moment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only held against the dates of files, to distrust those of this moment"
+)]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -12,7 +12,7 @@ use chrono::{Datelike, NaiveDate, NaiveTime, TimeDelta, Timelike};
 use sqep::{DayBar, Exchange, Kind, Record, Symbol, record::Cell, shanghai};
 
 use crate::{
-    dialect::{AmountUnit, Column, Delimiter, Dialect, Encoding, Labels, Place, Table, TimeFormat, VolUnit, Writing},
+    dialect::{AmountUnit, Column, Delimiter, Dialect, Encoding, Labels, Table, TimeFormat, VolUnit, Writing},
     text::Coding,
 };
 
@@ -23,10 +23,13 @@ pub fn file_name(dialect: &Dialect, symbol: Symbol, kind: Kind) -> String {
     spelled(template, symbol).replace("{kind}", period)
 }
 
-/// Whether a file of this dialect can hold more than one security: only if a column names it.
+/// Whether a file of this dialect can hold more than one security: only if a column it writes names them in full.
 pub fn holds_many(dialect: &Dialect, kind: Kind) -> bool {
-    let column = |table: &Table| table.columns.contains_key(&Column::Symbol) && !bare(dialect);
-    dialect.symbol.from.contains(&Place::Column) && dialect.writable(kind).is_some_and(column)
+    let named = |table: &Table| {
+        let writing = table.write.iter().flat_map(|writing| &writing.columns);
+        writing.into_iter().any(|name| table.aliases(Column::Symbol).contains(name))
+    };
+    !bare(dialect) && dialect.writable(kind).is_some_and(named)
 }
 
 /// Whether the column names a code without its exchange.

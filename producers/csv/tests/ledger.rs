@@ -1,5 +1,7 @@
 //! What the ledger decides, content by content.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -136,8 +138,11 @@ fn force_ignores_what_was_done_before_and_minds_what_it_did_itself() {
 
 #[test]
 fn a_refused_file_is_tried_again_and_its_letter_is_known_by_content_dialect_and_reason() {
-    let entry =
-        Entry { state: State::Refused, verdict: Some(Reason::UnitsOrAdjusted), ..done(b"h\na\n", 1, &terms()) };
+    let entry = Entry {
+        state: State::Refused,
+        verdict: Some(Reason::UnitsOrAdjusted),
+        ..done(b"h\na\n", 1, &terms())
+    };
     assert_eq!(decide(&entry, b"h\na\n", &terms()), Decision::Afresh(Why::Refused));
     assert_eq!(decide(&entry, b"h\na\nb\n", &terms()), Decision::Afresh(Why::Changed));
     assert!(entry.is_same_refusal(&entry));

@@ -1,5 +1,7 @@
 //! Memory stays bounded whatever a file's size. A program of its own, so that its peak is the source's.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 mod common;
 
 use std::{
@@ -29,7 +31,8 @@ fn fill(mut out: impl Write) -> u64 {
         code += 1;
         let symbol = common::symbol(code).get();
         for day in &days {
-            let row = format!("{symbol},{day},10.11,10.25,10.02,10.2,123456,1255555.55,101.5,false,11.1,9.1\n");
+            let row =
+                format!("{symbol},{day},10.11,10.25,10.02,10.2,123456,1255555.55,101.5,false,11.1,9.1\n");
             bytes += row.len();
             rows += 1;
             out.write_all(row.as_bytes()).unwrap();

@@ -1,5 +1,7 @@
 //! The program as people start it: arguments, what it prints, exit codes. None of these runs needs a server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 mod common;
 
 use std::{

@@ -1,10 +1,14 @@
 //! Files as a source, through a stream that loses replies, forgets and stops.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 mod common;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use common::{Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write};
+use common::{
+    Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
+};
 use sqep::{DayBar, Kind, MinuteBar, Reason, Record, RefDay, Source, Symbol};
 use sqep_csv::{
     config::CsvSettings,
@@ -95,7 +99,8 @@ async fn whatever_grows_and_changes_between_interrupted_runs_the_stream_ends_as_
 
 #[tokio::test]
 async fn a_second_run_publishes_nothing_new() {
-    let (folder, paths) = folder_with(&[("a.csv", file(&rows(1, 0, 20, 0))), ("b.csv", file(&rows(2, 0, 20, 0)))]);
+    let (folder, paths) =
+        folder_with(&[("a.csv", file(&rows(1, 0, 20, 0))), ("b.csv", file(&rows(2, 0, 20, 0)))]);
     let mut world = World::new();
     let first = run(&mut world, &settings(&[folder.path()])).await;
     assert_eq!((first.summary.published, first.summary.unchanged, world.stream.len()), (2, 0, 40));
@@ -103,7 +108,11 @@ async fn a_second_run_publishes_nothing_new() {
     assert_eq!((second.summary.published, second.summary.unchanged, world.stream.len()), (0, 2, 40));
     assert_eq!(second.summary.totals.read, 0);
     let third = run(&mut world, &settings(&[&paths[0], folder.path()])).await;
-    assert_eq!((third.summary.unchanged, world.stream.len()), (2, 40), "a file has one name however it is reached");
+    assert_eq!(
+        (third.summary.unchanged, world.stream.len()),
+        (2, 40),
+        "a file has one name however it is reached"
+    );
 }
 
 #[tokio::test]
@@ -114,7 +123,11 @@ async fn a_grown_file_publishes_only_its_new_rows() {
     append(&paths[0], &rows(1, 20, 5, 0));
     let grown = run(&mut world, &settings(&[&paths[0]])).await;
     assert_eq!((grown.summary.totals.appended, world.stream.len()), (5, 25));
-    assert!(grown.lines.contains("grown after 20 rows: read 5 = appended 5 + refused 0 + skipped 0"), "{}", grown.lines);
+    assert!(
+        grown.lines.contains("grown after 20 rows: read 5 = appended 5 + refused 0 + skipped 0"),
+        "{}",
+        grown.lines
+    );
 }
 
 #[tokio::test]
@@ -147,7 +160,8 @@ async fn a_changed_file_is_published_again_as_a_later_version() {
 async fn force_publishes_everything_once_more_whatever_is_interrupted() {
     for seed in 0..20 {
         let mut dice = Dice::new(seed);
-        let (folder, _) = folder_with(&[("a.csv", file(&rows(1, 0, 30, 0))), ("b.csv", file(&rows(2, 0, 30, 0)))]);
+        let (folder, _) =
+            folder_with(&[("a.csv", file(&rows(1, 0, 30, 0))), ("b.csv", file(&rows(2, 0, 30, 0)))]);
         let plain = settings(&[folder.path()]);
         let mut world = World::new();
         run(&mut world, &plain).await;
@@ -337,7 +351,8 @@ async fn a_daemon_that_is_opened_again_goes_on_where_the_stream_is() {
 }
 
 const FACTORS: &str = "ts_code,trade_date,adj_factor\n000001.SZ,20190102,100.5\n000001.SZ,20190103,101\n";
-const LIMITS: &str = "trade_date,ts_code,up_limit,down_limit\n20190102,000001.SZ,11.05,9.05\n20190104,000001.SZ,11.1,9.1\n";
+const LIMITS: &str =
+    "trade_date,ts_code,up_limit,down_limit\n20190102,000001.SZ,11.05,9.05\n20190104,000001.SZ,11.1,9.1\n";
 const TREATED: &str = "ts_code,trade_date\n000001.SZ,20190103\n000002.SZ,20190102\n";
 
 fn with_side_files(settings: CsvSettings, folder: &Path) -> CsvSettings {
@@ -361,7 +376,8 @@ async fn side_files_are_joined_into_day_bars_and_what_is_missing_stays_null() {
     let settings = with_side_files(settings(&[&paths[0]]), side.path());
     let mut world = World::new();
     run(&mut world, &settings).await;
-    let bars: Vec<_> = world.stream.iter().map(|(_, bar)| (bar.adjust, bar.st, bar.buy_limit, bar.sell_limit)).collect();
+    let bars: Vec<_> =
+        world.stream.iter().map(|(_, bar)| (bar.adjust, bar.st, bar.buy_limit, bar.sell_limit)).collect();
     assert_eq!(
         bars,
         [
@@ -381,8 +397,12 @@ async fn side_files_alone_make_reference_days_once() {
     let mut dice = Dice::new(5);
     let faults = Faults { lost: 2, refused: 2, ..Faults::default() };
     run_kind(&mut world, &settings, Kind::RefDay, faults, &mut dice).await;
-    let days: Vec<String> = world.stream.iter().map(|(_, day)| format!("{} {}", day.frame, day.symbol)).collect();
-    assert_eq!(days, ["2019-01-02 000001.SZ", "2019-01-02 000002.SZ", "2019-01-03 000001.SZ", "2019-01-04 000001.SZ"]);
+    let days: Vec<String> =
+        world.stream.iter().map(|(_, day)| format!("{} {}", day.frame, day.symbol)).collect();
+    assert_eq!(
+        days,
+        ["2019-01-02 000001.SZ", "2019-01-02 000002.SZ", "2019-01-03 000001.SZ", "2019-01-04 000001.SZ"]
+    );
     run_kind(&mut world, &settings, Kind::RefDay, faults, &mut dice).await;
     assert_eq!(world.stream.len(), 4);
     append(&side.path().join("adj_factor.txt"), "000001.SZ,20190107,102\n000001.SZ,20190201,103\n");

@@ -6,7 +6,10 @@ mod home;
 mod programs;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use sqep::{
@@ -24,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::{
-    flow::Job,
+    flow::{Flow, Job},
     home::Home,
     programs::Programs,
     report::{Letters, Outcome},
@@ -66,9 +69,10 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
         return Ok(());
     }
     let home = Home::take(&args.out)?;
-    let job = prepare(&args, config, &home, stop).await?;
     home.end_leftovers().await?;
-    let server = Embedded::start_with(&home.redis(), &["--pidfile", home::PID_FILE]).await?;
+    let job = prepare(&args, config, &home, stop).await?;
+    let folder = home.redis();
+    let server = unless(stop, Embedded::start_with(&folder, &["--pidfile", home::PID_FILE])).await??;
     say(&format!("redis     private, append-only file on, at {}", server.url()))?;
     let outcome = match job.kind {
         Kind::BarDay => moved::<DayBar>(&job, &home, &programs, &server, stop).await?,
@@ -80,6 +84,14 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
         keep(server)?;
     }
     outcome.verdict()
+}
+
+/// The outcome of `work`, unless a stop comes first: then whatever it holds is dropped, which ends it.
+async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::select! {
+        () = stop.cancelled() => Err(flow::stopped()),
+        done = work => Ok(done),
+    }
 }
 
 /// What is to be moved: the user's files, or a market that is written now.
@@ -138,7 +150,7 @@ fn absolute(path: &str) -> anyhow::Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Moves everything and adds it up.
+/// Moves everything, then adds it up.
 async fn moved<R: Record>(
     job: &Job,
     home: &Home,
@@ -147,14 +159,18 @@ async fn moved<R: Record>(
     stop: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
     let flow = flow::run(job, home, programs, server, stop).await?;
+    unless(stop, add_up::<R>(job, home, server, flow)).await?
+}
+
+/// Counts what is on the stream, in the dead letters and in the archive.
+async fn add_up<R: Record>(job: &Job, home: &Home, server: &Embedded, flow: Flow) -> anyhow::Result<Outcome> {
     let mut inspector = Inspector::connect(&Server::new(&server.settings())?).await?;
     let key = Keys::new("sqep", job.kind, 0);
     let stream = digest::of_stream::<R>(&mut inspector, key.stream()).await?;
     let status = inspector.stream(key.stream()).await?;
     let letters = letters(&mut inspector, &key).await?;
     let (kind, archive) = (job.kind, home.archive());
-    let counted = tokio::task::spawn_blocking(move || count_archive::<R>(&archive, kind));
-    let archive = counted.await??;
+    let archive = tokio::task::spawn_blocking(move || count_archive::<R>(&archive, kind)).await??;
     Ok(Outcome { kind, rows_made: job.rows, flow, stream, stream_bytes: status.bytes, letters, archive })
 }
 

@@ -172,7 +172,7 @@ fn names(line: &str, delimiter: Delimiter) -> Vec<String> {
 
 fn split(line: &str, delimiter: Delimiter) -> Vec<String> {
     let mut fields = Fields::default();
-    let line = line.trim_start_matches('\u{feff}').as_bytes();
+    let line = line.as_bytes();
     fields.split(line, delimiter);
     (0..fields.len()).map(|at| String::from_utf8_lossy(fields.get(line, at)).into_owned()).collect()
 }

@@ -20,7 +20,8 @@ use sqep_csv::{
 };
 
 /// The header of SQEP's own dialect.
-pub(crate) const HEADER: &str = "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit\n";
+pub(crate) const HEADER: &str =
+    "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit\n";
 
 /// Random numbers that a seed makes (xorshift).
 pub(crate) struct Dice(u64);
@@ -55,7 +56,8 @@ pub(crate) fn rows(code: u32, first: usize, rows: usize, shift: u32) -> String {
         let price = 10.0 + f64::from(u32::try_from(at % 50).unwrap()) / 100.0 + f64::from(shift) / 10.0;
         let amount = price * 1000.0;
         let symbol = symbol(code).get();
-        writeln!(text, "{symbol},{day},{price:.2},{price:.2},{price:.2},{price:.2},1000,{amount:.2},,,,").unwrap();
+        writeln!(text, "{symbol},{day},{price:.2},{price:.2},{price:.2},{price:.2},1000,{amount:.2},,,,")
+            .unwrap();
     }
     text
 }
@@ -167,7 +169,11 @@ pub(crate) fn plan(settings: &CsvSettings, kind: Kind, watch: bool) -> Plan {
 }
 
 /// One process: a source from its start.
-pub(crate) fn source<R: Enrich>(settings: &CsvSettings, kind: Kind, watch: bool) -> (CsvSource<R>, Arc<Report>, Paper) {
+pub(crate) fn source<R: Enrich>(
+    settings: &CsvSettings,
+    kind: Kind,
+    watch: bool,
+) -> (CsvSource<R>, Arc<Report>, Paper) {
     let paper = Paper::default();
     let report = Arc::new(Report::new(Box::new(paper.clone()), false));
     (CsvSource::new(plan(settings, kind, watch), Arc::clone(&report)).unwrap(), report, paper)
@@ -258,4 +264,3 @@ pub(crate) fn folder_with(files: &[(&str, String)]) -> (tempfile::TempDir, Vec<P
     let paths = paths.collect();
     (folder, paths)
 }
-

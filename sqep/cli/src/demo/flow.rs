@@ -80,7 +80,7 @@ pub(super) async fn run(
     let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home)?;
     let mut watch = Watch::new(job.rows, start);
     let watched = tokio::select! {
-        () = stop.cancelled() => Err(anyhow!("stopped; run it again to go on where it was")),
+        () = stop.cancelled() => Err(stopped()),
         watched = watch.until_settled(&mut inspector, &key, &mut csv, &mut parquet) => watched,
     };
     watch.bar.finish_and_clear();
@@ -97,6 +97,11 @@ pub(super) async fn run(
     let complaint =
         (!csv_status.success()).then(|| format!("sqep-csv ended with {csv_status}{}", csv.last_words()));
     Ok(Flow { run: all.since(&before), all, published, settled, complaint })
+}
+
+/// What is said when the user ends a demo.
+pub(super) fn stopped() -> anyhow::Error {
+    anyhow!("stopped; run it again to go on where it was")
 }
 
 /// What the source counted so far.

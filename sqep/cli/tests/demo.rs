@@ -1,0 +1,253 @@
+//! `sqep demo` with the real programs and a real Redis: counts that agree, a second run, files of one's own, and a stop
+//! at any moment that leaves nothing running.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sqep::{Calendar, DayBar, Record};
+use sqep_parquet::Rows;
+use sqep_testkit::market::{Market, Plan};
+use tempfile::TempDir;
+
+/// A stop must be over long before a service manager would lose its patience.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+fn sqep() -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_sqep"));
+    for sibling in ["sqep-csv", "sqep-parquet"] {
+        let path = program.with_file_name(sibling);
+        assert!(path.is_file(), "{} is missing: run cargo build --workspace first", path.display());
+    }
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn demo(out: &Path, more: &[&str]) -> Command {
+    let mut command = sqep();
+    command.arg("demo").arg("--out").arg(out).args(more);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn agrees(said: &Output) -> String {
+    let (out, log) = (text(&said.stdout), text(&said.stderr));
+    assert!(said.status.success(), "{out}\n{log}");
+    assert!(out.contains("bit by bit") && !out.contains("NOT"), "{out}");
+    out
+}
+
+fn market(symbols: usize, days: usize) -> Vec<DayBar> {
+    let plan = Plan { seed: 7, symbols, days, to: "2026-06-30".parse().unwrap() };
+    let market = Market::new(&plan, &Calendar::published()).unwrap();
+    let mut bars: Vec<DayBar> =
+        market.securities().iter().flat_map(|security| market.days(security.symbol)).collect();
+    bars.sort_by_key(Record::key);
+    bars
+}
+
+fn archive(out: &Path) -> Vec<DayBar> {
+    let mut bars = Vec::new();
+    for folder in fs::read_dir(out.join("archive/bar_1d")).unwrap() {
+        let files = sqep_parquet::files(&folder.unwrap().path()).unwrap();
+        assert_eq!(files.len(), 1, "compacted: one file a partition");
+        let mut rows = Rows::<DayBar>::open(&files[0]).unwrap();
+        while let Some(part) = rows.next().unwrap() {
+            bars.extend(part.into_iter().map(|row| row.record));
+        }
+    }
+    bars.sort_by_key(Record::key);
+    bars
+}
+
+/// Processes that work in a folder or below it.
+fn at_work_in(out: &Path) -> Vec<String> {
+    let out = out.canonicalize().unwrap();
+    let process = |entry: fs::DirEntry| {
+        let cwd = fs::read_link(entry.path().join("cwd")).ok()?;
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        // A process that has ended and waits to be seen by its parent has no folder any more.
+        cwd.starts_with(&out).then(|| name.trim().to_owned())
+    };
+    fs::read_dir("/proc").unwrap().filter_map(|entry| process(entry.ok()?)).collect()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < STOP_MAX, "{what} within {STOP_MAX:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_made_up_market_arrives_in_the_archive_bit_by_bit_and_a_second_run_publishes_nothing_new() {
+    let folder = TempDir::new().unwrap();
+    let size = ["--symbols", "40", "--days", "120"];
+    let out = agrees(&demo(folder.path(), &size).output().unwrap());
+    let bars = market(40, 120);
+    assert!(out.contains(&format!("rows made {0} = rows read {0}", thousands(bars.len()))), "{out}");
+    assert_eq!(archive(folder.path()), bars, "with factor, limits and special treatment of the side files");
+    assert_eq!(at_work_in(folder.path()), [""; 0]);
+
+    let out = agrees(&demo(folder.path(), &size).output().unwrap());
+    assert!(out.contains("speed     0 rows read now"), "{out}");
+    assert_eq!(archive(folder.path()), bars);
+}
+
+fn thousands(number: usize) -> String {
+    assert!((1_000..1_000_000).contains(&number));
+    format!("{},{:03}", number / 1_000, number % 1_000)
+}
+
+#[test]
+fn another_market_in_the_same_folder_goes_on_and_the_later_row_wins() {
+    let folder = TempDir::new().unwrap();
+    agrees(&demo(folder.path(), &["--symbols", "20", "--days", "40", "--seed", "1"]).output().unwrap());
+    agrees(&demo(folder.path(), &["--symbols", "20", "--days", "40"]).output().unwrap());
+    let archive = archive(folder.path());
+    for bar in market(20, 40) {
+        let at = archive.binary_search_by_key(&bar.key(), Record::key).unwrap();
+        assert_eq!(archive[at], bar);
+    }
+}
+
+#[test]
+fn files_of_ones_own_are_moved_in_their_dialect() {
+    let folder = TempDir::new().unwrap();
+    let files = folder.path().join("mine");
+    let written = sqep()
+        .args(["gen", "--symbols", "30", "--days", "50", "--dialect", "sqep", "--gzip", "--out"])
+        .arg(&files)
+        .output()
+        .unwrap();
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    let out = folder.path().join("demo");
+    let files = files.to_string_lossy().into_owned();
+    agrees(&demo(&out, &["--csv", &files, "--dialect", "sqep"]).output().unwrap());
+    assert_eq!(archive(&out), market(30, 50));
+}
+
+#[test]
+fn minutes_go_the_same_way() {
+    let folder = TempDir::new().unwrap();
+    let size = ["--kind", "bar:1m", "--symbols", "10", "--days", "2"];
+    let out = agrees(&demo(folder.path(), &size).output().unwrap());
+    assert!(out.contains("archive/bar_1m"), "{out}");
+}
+
+#[test]
+fn files_that_are_refused_are_counted_and_the_demo_says_so() {
+    let folder = TempDir::new().unwrap();
+    let (good, bad) = (folder.path().join("600000.SH.csv"), folder.path().join("000001.SZ.csv"));
+    let header = "ts_code,trade_date,open,high,low,close,vol,amount\n";
+    fs::write(&good, format!("{header}600000.SH,20260601,10,10.5,9.9,10.2,1000,1020\n")).unwrap();
+    fs::write(&bad, format!("{header}000001.SZ,20260601,10,10.5,9.9,10.2,100000,1020\n")).unwrap();
+    let files: Vec<String> = [&good, &bad].map(|path| path.to_string_lossy().into_owned()).into();
+    let out = folder.path().join("demo");
+    let said =
+        demo(&out, &["--csv", &files[0], "--csv", &files[1], "--dialect", "tushare"]).output().unwrap();
+    let (told, log) = (text(&said.stdout), text(&said.stderr));
+    assert_eq!(said.status.code(), Some(1), "{told}\n{log}");
+    assert!(told.contains("rows read 2 = appended 1 + refused 1 + skipped 0"), "{told}");
+    assert!(told.contains("units_or_adjusted 1") && !told.contains("NOT"), "{told}");
+    assert!(log.contains("the counts agree, but sqep-csv ended with exit status: 1"), "{log}");
+    assert_eq!(archive(&out).len(), 1);
+}
+
+/// Starts a demo that has enough to do, and waits until its server is there.
+fn started(out: &Path) -> Child {
+    let mut child = demo(out, &["--symbols", "400", "--days", "400"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.starts_with("redis ")), "the server was started");
+    child
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_stop_ends_every_program_and_the_next_run_goes_on() {
+    let folder = TempDir::new().unwrap();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = started(folder.path());
+        wait_until("the programs are at work", || at_work_in(folder.path()).len() == 3);
+        send(&child, signal);
+        let since = Instant::now();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(1), "a demo that was stopped has not succeeded");
+        assert!(since.elapsed() < STOP_MAX, "{:?}", since.elapsed());
+        assert_eq!(at_work_in(folder.path()), [""; 0], "nothing is left running");
+    }
+    agrees(&demo(folder.path(), &["--symbols", "400", "--days", "400"]).output().unwrap());
+    assert_eq!(archive(folder.path()), market(400, 400));
+}
+
+#[test]
+fn what_a_killed_demo_left_running_is_ended_by_the_next() {
+    let folder = TempDir::new().unwrap();
+    let mut child = started(folder.path());
+    wait_until("the programs are at work", || at_work_in(folder.path()).len() == 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(at_work_in(folder.path()).contains(&"redis-server".to_owned()));
+    agrees(&demo(folder.path(), &["--symbols", "400", "--days", "400"]).output().unwrap());
+    assert_eq!(archive(folder.path()), market(400, 400));
+    assert_eq!(at_work_in(folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_server_that_is_kept_answers_and_the_next_demo_takes_over() {
+    let folder = TempDir::new().unwrap();
+    let size = ["--symbols", "10", "--days", "20"];
+    let out = agrees(&demo(folder.path(), &[&size[..], &["--keep-redis"]].concat()).output().unwrap());
+    let url = out.lines().find_map(|line| line.rsplit_once("redis.url=")).unwrap().1.to_owned();
+    let status = sqep().args(["status", "--json", "--set", &format!("redis.url={url}")]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let group = &status["streams"][0]["groups"][0];
+    assert_eq!(
+        (&group["group"], &group["pending"], &group["lag"]),
+        (&"parquet".into(), &0.into(), &0.into())
+    );
+    agrees(&demo(folder.path(), &size).output().unwrap());
+    assert_eq!(at_work_in(folder.path()), [""; 0]);
+}
+
+#[test]
+fn two_demos_do_not_share_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let mut first = started(folder.path());
+    let second = demo(folder.path(), &[]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another demo is at work in"), "{}", text(&second.stderr));
+    send(&first, Signal::TERM);
+    first.wait().unwrap();
+}
+
+#[test]
+fn check_says_what_is_missing_and_does_nothing() {
+    let folder = TempDir::new().unwrap();
+    let out: PathBuf = folder.path().join("demo");
+    assert!(demo(&out, &["--check"]).status().unwrap().success());
+    assert!(!out.exists());
+    let alone = folder.path().join("sqep");
+    fs::copy(env!("CARGO_BIN_EXE_sqep"), &alone).unwrap();
+    let said = Command::new(&alone).args(["demo", "--out"]).arg(&out).output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    assert!(text(&said.stderr).contains("sqep-csv is not beside"), "{}", text(&said.stderr));
+    assert!(!out.exists());
+}

@@ -1,0 +1,79 @@
+//! The project's programs as child processes, and ways to end them. Knows where cargo puts them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+/// A program of this workspace, built beside the test that asks.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().find(|folder| folder.join(name).is_file());
+    let folder = folder.with_context(|| format!("{name} is not built; run: cargo build --workspace --bins"))?;
+    Ok(folder.join(name))
+}
+
+/// A program at work; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts `name`; what it says goes to the end of `log`.
+    pub fn start(name: &str, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
+        let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let child = Command::new(program(name)?)
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(open()?)
+            .stderr(open()?)
+            .spawn()?;
+        Ok(Running { child, log: log.to_owned() })
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+    }
+
+    /// Ends it without a word, as a crash would.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, as systemd would, and returns its exit code.
+    pub fn terminate(&mut self) -> anyhow::Result<i32> {
+        let pid = self.child.id().to_string();
+        if !Command::new("kill").args(["-TERM", &pid]).status()?.success() {
+            bail!("cannot ask process {pid} to end");
+        }
+        Ok(self.child.wait()?.code().unwrap_or(-1))
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().rev().take(8).collect();
+            bail!("ended with {status}: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
