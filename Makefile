@@ -1,6 +1,6 @@
 # demo, test and bench each do their own set-up. The rest is for people who change the code.
 
-.PHONY: help demo test bench check clean
+.PHONY: help demo test bench check mutants clean
 .DEFAULT_GOAL := help
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -31,6 +31,7 @@ help:
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
 	@echo 'make check                             format, lints, docs, the core without runtime'
+	@echo 'make mutants                           breaks the loops on purpose: the simulation must notice'
 	@echo 'make clean                             target, .venv and demo'
 
 demo:
@@ -55,6 +56,10 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 	cargo check -p sqep --no-default-features
+
+mutants:
+	testkit/setup.sh test
+	'$(SQEP_PYTHON)' testkit/mutants.py
 
 clean:
 	cargo clean

@@ -84,7 +84,7 @@ MUTANTS = [
         "takes a conflict for done",
         PUBLISH,
         "                    Published::Conflict => return Err(Broken::Conflict),",
-        "                    Published::Conflict => cursors = transaction.cursors,",
+        "                    Published::Conflict => (stamp, totals) = (transaction.stamp, transaction.totals),",
     ),
     (
         "forgets the source's cursor",

@@ -30,8 +30,9 @@ use crate::{
     marks::{Asker, Start},
     publish::Publisher,
     redis::{
-        RedisInlet, RedisOutlet, RedisSettings, Server, unique,
+        RedisInlet, RedisOutlet, RedisSettings, Server,
         keys::{Keys, StreamSettings},
+        unique,
     },
 };
 
@@ -44,7 +45,7 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Sets one key, above environment and file; repeatable. Environment: SQEP__SECTION__KEY.
+    /// Sets one key, above environment and file; repeatable. Environment: `SQEP__SECTION__KEY`.
     #[arg(long, value_name = "section.key=value")]
     pub set: Vec<String>,
     /// Validates configuration and connections, writes nothing.
@@ -180,7 +181,8 @@ where
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SQEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),
@@ -208,15 +210,16 @@ fn listen(stop: CancellationToken) -> anyhow::Result<()> {
 pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
     let mut builder = Config::builder();
     if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         proof_read::<C>(path, &text)?;
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     let environment = std::env::vars_os().filter_map(|(name, value)| from_environment(&name, value));
     let set = args.set.iter().map(|text| {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| anyhow!("--set {text:?} is not section.key=value, like redis.url=redis://127.0.0.1:6379"))?;
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            anyhow!("--set {text:?} is not section.key=value, like redis.url=redis://127.0.0.1:6379")
+        })?;
         Ok((format!("--set {key}"), key.to_owned(), value.to_owned()))
     });
     for each in environment.chain(set) {
@@ -238,7 +241,8 @@ fn from_environment(name: &OsString, value: OsString) -> Option<anyhow::Result<(
 
 /// A value as its text says: a truth value, a number or a list in TOML's form, else text.
 fn typed(text: &str) -> config::Value {
-    let parsed = toml::from_str::<toml::Table>(&format!("v = {text}")).ok().and_then(|mut table| table.remove("v"));
+    let parsed =
+        toml::from_str::<toml::Table>(&format!("v = {text}")).ok().and_then(|mut table| table.remove("v"));
     match parsed {
         Some(toml::Value::Boolean(value)) => value.into(),
         Some(toml::Value::Integer(value)) => value.into(),
@@ -266,8 +270,8 @@ fn proof_read<C: DeserializeOwned>(path: &Path, text: &str) -> anyhow::Result<()
 
 /// Whether a key from environment or command line exists.
 fn known<C: DeserializeOwned>(place: &str, key: &str, value: &config::Value) -> anyhow::Result<()> {
-    let alone = Config::builder().set_override(key, value.clone()).and_then(|builder| builder.build());
-    let alone = alone.map_err(|error| anyhow!("{place}: {error}"))?;
+    let named = |error: config::ConfigError| anyhow!("{place}: {error}");
+    let alone = Config::builder().set_override(key, value.clone()).map_err(named)?.build().map_err(named)?;
     alone.try_deserialize::<C>().map(drop).map_err(|error| anyhow!("{place}: {error}"))
 }
 

@@ -28,7 +28,9 @@ pub struct Calendar {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
     /// A line that is neither a date nor `first` or `last` with one.
-    #[error("calendar line {line}: {text:?} is not \"first,DATE\", \"last,DATE\" or a closed weekday \"DATE\"")]
+    #[error(
+        "calendar line {line}: {text:?} is not \"first,DATE\", \"last,DATE\" or a closed weekday \"DATE\""
+    )]
     Line {
         /// Line number, from 1.
         line: usize,
@@ -68,7 +70,9 @@ impl Calendar {
     /// Sessions from `from` to `to`, both included.
     pub fn sessions(&self, from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = NaiveDate> + '_ {
         let from = from.max(self.first);
-        from.iter_days().take_while(move |&date| date <= to.min(self.last)).filter(|&date| self.is_session(date))
+        from.iter_days()
+            .take_while(move |&date| date <= to.min(self.last))
+            .filter(|&date| self.is_session(date))
     }
 
     /// The first session the calendar knows: 1990-12-19.

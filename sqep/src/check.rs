@@ -128,7 +128,11 @@ impl<'a> Checker<'a> {
                 return self.find(Reason::PriceNotPositive, name, &price);
             }
         }
-        self.find(Reason::OhlcOrder, "high", &format_args!("open {open} high {high} low {low} close {close}"));
+        self.find(
+            Reason::OhlcOrder,
+            "high",
+            &format_args!("open {open} high {high} low {low} close {close}"),
+        );
     }
 
     /// A finite count of shares or yuan.
@@ -141,7 +145,13 @@ impl<'a> Checker<'a> {
     }
 
     /// Factor and limits of a day.
-    pub fn day(&mut self, symbol: Symbol, adjust: Option<f64>, buy_limit: Option<f64>, sell_limit: Option<f64>) {
+    pub fn day(
+        &mut self,
+        symbol: Symbol,
+        adjust: Option<f64>,
+        buy_limit: Option<f64>,
+        sell_limit: Option<f64>,
+    ) {
         if let Some(adjust) = adjust {
             let index = symbol.class() == Class::Index;
             if !adjust.is_finite() || adjust <= 0.0 || (index && (adjust - 1.0).abs() > f64::EPSILON) {

@@ -12,15 +12,22 @@ use crate::{EntryId, Mark, Reason, Record, check::Finding};
 /// What a source has published so far, as stored beside the stream in the same transaction as the records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursors {
-    /// Transactions so far; with `writer`, guards the next one.
-    pub seq: u64,
-    /// Who wrote the last one, anew for each connection: after a flush or a fail-over another may have come to the same
-    /// `seq`.
-    pub writer: String,
+    /// Guards the next transaction.
+    pub stamp: Stamp,
     /// One value a file or dataset, in the source's own words.
     pub fields: BTreeMap<String, String>,
     /// What became of the rows so far.
     pub totals: Totals,
+}
+
+/// Which transaction was the last. The next one is refused unless it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Transactions so far.
+    pub seq: u64,
+    /// Who wrote the last one, anew for each connection: after a flush or a fail-over another may have come to the same
+    /// `seq`.
+    pub writer: String,
 }
 
 /// What became of rows: read = appended + refused + skipped.
@@ -142,7 +149,10 @@ impl<R> Chunk<R> {
 
     /// Whether it neither holds nor moves anything.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.refused.is_empty() && self.skipped.is_empty() && self.cursor.is_empty()
+        self.records.is_empty()
+            && self.refused.is_empty()
+            && self.skipped.is_empty()
+            && self.cursor.is_empty()
     }
 
     /// Rows it accounts for.
@@ -230,7 +240,10 @@ pub trait Sink: Send {
     fn appetite(&self) -> Appetite;
 
     /// Writes a batch. `Ok` means durable.
-    fn write(&mut self, batch: &Batch<'_, Self::Record>) -> impl Future<Output = Result<(), WriteError>> + Send;
+    fn write(
+        &mut self,
+        batch: &Batch<'_, Self::Record>,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
     /// Keeps the mark beside the data. May come late, never early.
     fn save(&mut self, partition: u16, mark: &Mark) -> impl Future<Output = Result<(), WriteError>> + Send;

@@ -183,7 +183,11 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         held(self.inlet.place(mark.id).await?)
     }
 
-    async fn read_pending(&mut self, hand: &mut InHand<S::Record>, standing: &Standing) -> Result<(), Broken> {
+    async fn read_pending(
+        &mut self,
+        hand: &mut InHand<S::Record>,
+        standing: &Standing,
+    ) -> Result<(), Broken> {
         let mut after = EntryId::ZERO;
         loop {
             let entries = held(self.inlet.pending(after).await?)?;
@@ -261,7 +265,11 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     }
 
     /// The second door: adds the rows that pass, returns the others.
-    fn check(&self, hand: &mut InHand<S::Record>, rows: impl Iterator<Item = Row<S::Record>>) -> Vec<Refusal> {
+    fn check(
+        &self,
+        hand: &mut InHand<S::Record>,
+        rows: impl Iterator<Item = Row<S::Record>>,
+    ) -> Vec<Refusal> {
         let mut checker = Checker::new(&self.loop_.calendar);
         let mut refusals = Vec::new();
         for (at, row) in rows.enumerate() {
@@ -270,7 +278,8 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
                 hand.rows.push(row);
                 continue;
             }
-            let findings = findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
+            let findings =
+                findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
             refusals.push(refusal(at, &row.record, findings));
         }
         refusals
@@ -278,7 +287,9 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
 
     /// Writes what is in hand, keeps the mark, settles. Nothing else acknowledges.
     async fn flush(&mut self, hand: &mut InHand<S::Record>, standing: &Standing) -> Result<(), Broken> {
-        let (Some(&first), Some(&last)) = (hand.ids.iter().min(), hand.ids.iter().max()) else { return Ok(()) };
+        let (Some(&first), Some(&last)) = (hand.ids.iter().min(), hand.ids.iter().max()) else {
+            return Ok(());
+        };
         let mut done = mem::take(hand);
         let refused = self.write_all(&done, first, last).await?;
         let written = done.rows.len() - refused.len();
@@ -315,7 +326,8 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
                 if rows.is_empty() {
                     continue;
                 }
-                let batch = Batch { partition: self.loop_.partition, first, last, rows, sources: &hand.sources };
+                let batch =
+                    Batch { partition: self.loop_.partition, first, last, rows, sources: &hand.sources };
                 match self.sink.write(&batch).await {
                     Ok(()) => in_a_row = 0,
                     Err(WriteError::Later(error)) => break error,
@@ -323,7 +335,8 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
                         [row] => {
                             in_a_row += 1;
                             if in_a_row > self.loop_.never_records_max {
-                                break error.context("the sink refuses record after record: is it the right table?");
+                                break error
+                                    .context("the sink refuses record after record: is it the right table?");
                             }
                             never.push((*row, format!("{error:#}")));
                         }
@@ -385,18 +398,23 @@ fn refusal<R: Record>(at: usize, record: &R, findings: Vec<Finding>) -> Refusal 
 fn whole(entry: &Entry, unreadable: Unreadable) -> Refusal {
     let finding =
         Finding { reason: unreadable.reason, field: unreadable.field.to_owned(), value: unreadable.why };
-    Refusal { row: 0, rows: entry.claimed(), symbol: String::new(), findings: vec![finding], raw: String::new() }
+    Refusal {
+        row: 0,
+        rows: entry.claimed(),
+        symbol: String::new(),
+        findings: vec![finding],
+        raw: String::new(),
+    }
 }
 
 impl<R: Record> InHand<R> {
     fn source(&mut self, name: &str) -> u16 {
-        const LAST: usize = u16::MAX as usize;
         let known = self.sources.iter().position(|source| **source == *name);
         let at = known.unwrap_or_else(|| {
             self.sources.push(name.into());
             self.sources.len() - 1
         });
-        u16::try_from(at.min(LAST)).unwrap_or(u16::MAX)
+        u16::try_from(at).unwrap_or(u16::MAX)
     }
 
     fn bury(&mut self, group: &str, entry: Entry, refusals: Vec<Refusal>) {

@@ -57,7 +57,12 @@ impl Letter {
     }
 
     /// The letter of one entry that a group buries, wholly or in part.
-    pub fn of_entry(group: &str, id: EntryId, refusals: Vec<Refusal>, fields: Vec<(Vec<u8>, Vec<u8>)>) -> Letter {
+    pub fn of_entry(
+        group: &str,
+        id: EntryId,
+        refusals: Vec<Refusal>,
+        fields: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Letter {
         Letter {
             by: By::Group,
             name: group.to_owned(),

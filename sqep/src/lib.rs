@@ -42,8 +42,8 @@ pub mod publish;
 pub mod redis;
 #[cfg(feature = "runtime")]
 pub mod transport;
-#[cfg(feature = "runtime")]
-pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Totals, WriteError};
 /// The error type of connectors' hand-overs, for those who implement them.
 #[cfg(feature = "runtime")]
 pub use anyhow;
+#[cfg(feature = "runtime")]
+pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Stamp, Totals, WriteError};

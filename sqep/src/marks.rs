@@ -165,7 +165,8 @@ impl Asker {
 
     fn behind(&self, standing: &Standing, mark: &Mark) -> Result<Plan, MarkError> {
         if mark.id.ms.saturating_sub(standing.last.ms) <= self.crash_ms_max {
-            let because = "the server lost its last entries in a crash: everything it still holds is read again";
+            let because =
+                "the server lost its last entries in a crash: everything it still holds is read again";
             let again = Mark { born: standing.born.clone(), id: standing.trimmed };
             return Ok(Plan::Place { floor: mark.id, mark: again, because });
         }

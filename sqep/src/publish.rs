@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Calendar, Chunk, Cursors, Kind, Reason, Record, Refusal, Severity, Source, Totals,
+    Calendar, Chunk, Kind, Reason, Record, Refusal, Severity, Source, Stamp, Totals,
     check::Checker,
     codec::{
         Encoding, json,
@@ -132,10 +132,12 @@ impl Publisher {
                 Err(broken) => broken,
             };
             match broken {
-                Broken::Source(error) => return Err(error),
-                Broken::Transport(TransportError::Wrong(error)) => return Err(error),
+                Broken::Source(error) | Broken::Transport(TransportError::Wrong(error)) => return Err(error),
                 Broken::Conflict => {
-                    warn!(source = self.source, "the stored cursor is not ours: opening the source again there");
+                    warn!(
+                        source = self.source,
+                        "the stored cursor is not ours: opening the source again there"
+                    );
                 }
                 Broken::Transport(TransportError::Gone(error)) => {
                     if backoff.exceeds(self.patience) {
@@ -162,9 +164,10 @@ impl Publisher {
         seen: &mut impl FnMut(&Totals, &Totals),
     ) -> Result<(), Broken> {
         let Some(cursors) = unless(stop, outlet.open()).await else { return Ok(()) };
-        let mut cursors = cursors?;
-        let start = cursors.totals.clone();
+        let cursors = cursors?;
         source.open(&cursors).await.map_err(Broken::Source)?;
+        let (mut stamp, mut totals) = (cursors.stamp, cursors.totals);
+        let start = totals.clone();
         seen(&start, &start);
         let mut gathered = Gathered::new(self);
         let mut said = Instant::now();
@@ -174,19 +177,20 @@ impl Publisher {
                 None => return Ok(()),
             };
             if !gathered.is_empty() {
-                let transaction = gathered.transaction(&cursors, writer).map_err(Broken::Source)?;
+                let next = Stamp { seq: stamp.seq + 1, writer: writer.to_owned() };
+                let transaction = gathered.transaction(next, &totals).map_err(Broken::Source)?;
                 if !wait_for_room(outlet, stop).await? {
                     return Ok(());
                 }
-                match outlet.publish(&cursors, &transaction).await? {
+                match outlet.publish(&stamp, &transaction).await? {
                     Published::Conflict => return Err(Broken::Conflict),
-                    Published::Done => cursors = transaction.cursors,
+                    Published::Done => (stamp, totals) = (transaction.stamp, transaction.totals),
                 }
-                seen(&cursors.totals, &start);
+                seen(&totals, &start);
             }
             if said.elapsed() > Duration::from_secs(60) {
                 said = Instant::now();
-                account(&self.source, &cursors.totals);
+                account(&self.source, &totals);
             }
             if !more {
                 return Ok(());
@@ -198,7 +202,14 @@ impl Publisher {
 /// Prints where every row went.
 fn account(source: &str, totals: &Totals) {
     let (refused, skipped) = (totals.refused(), totals.skipped());
-    info!(source, read = totals.read, appended = totals.appended, refused, skipped, "read = appended + refused + skipped");
+    info!(
+        source,
+        read = totals.read,
+        appended = totals.appended,
+        refused,
+        skipped,
+        "read = appended + refused + skipped"
+    );
 }
 
 /// `false`: stopped while waiting.
@@ -258,7 +269,9 @@ impl<'a, R: Record> Gathered<'a, R> {
     /// Judges a chunk's records and adds what passes.
     fn take(&mut self, mut chunk: Chunk<R>) {
         self.counts.read += chunk.read();
-        for (mine, theirs) in [(&mut self.counts.skipped, &chunk.skipped), (&mut self.counts.warned, &chunk.warned)] {
+        for (mine, theirs) in
+            [(&mut self.counts.skipped, &chunk.skipped), (&mut self.counts.warned, &chunk.warned)]
+        {
             for (&reason, &count) in theirs {
                 *mine.entry(reason).or_default() += count;
             }
@@ -266,8 +279,8 @@ impl<'a, R: Record> Gathered<'a, R> {
         let mut refused = mem::take(&mut chunk.refused);
         self.check(chunk.records, &chunk.lines, &mut refused);
         for refusal in &refused {
-            if let Some(finding) = refusal.findings.first() {
-                *self.counts.refused.entry(finding.reason).or_default() += refusal.rows;
+            if let Some(reason) = first_reason(refusal) {
+                *self.counts.refused.entry(reason).or_default() += refusal.rows;
             }
         }
         self.letters.extend(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));
@@ -283,7 +296,8 @@ impl<'a, R: Record> Gathered<'a, R> {
                 self.records.push(record);
                 continue;
             }
-            let grave: Vec<_> = findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
+            let grave: Vec<_> =
+                findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
             if grave.is_empty() {
                 for finding in findings {
                     *self.counts.warned.entry(finding.reason).or_default() += 1;
@@ -302,31 +316,23 @@ impl<'a, R: Record> Gathered<'a, R> {
         }
     }
 
-    /// Everything gathered, as one transaction after `cursors`; leaves nothing behind.
-    fn transaction(&mut self, cursors: &Cursors, writer: &str) -> anyhow::Result<Transaction> {
+    /// Everything gathered, as the transaction `stamp` after `totals`; leaves nothing behind.
+    fn transaction(&mut self, stamp: Stamp, totals: &Totals) -> anyhow::Result<Transaction> {
         let records = mem::take(&mut self.records);
         let entries = self.entries(&records)?;
         let mut counts = mem::take(&mut self.counts);
         counts.appended = u64::try_from(records.len())?;
         counts.entries = u64::try_from(entries.len())?;
-        let mut after = cursors.clone();
-        after.seq += 1;
-        writer.clone_into(&mut after.writer);
-        after.totals.add(&counts);
+        let mut totals = totals.clone();
+        totals.add(&counts);
         let (mut changed, mut forget) = (Vec::new(), Vec::new());
         for (name, value) in mem::take(&mut self.cursor) {
             match value {
-                Some(value) => {
-                    after.fields.insert(name.clone(), value.clone());
-                    changed.push((name, value));
-                }
-                None => {
-                    after.fields.remove(&name);
-                    forget.push(name);
-                }
+                Some(value) => changed.push((name, value)),
+                None => forget.push(name),
             }
         }
-        Ok(Transaction { entries, letters: mem::take(&mut self.letters), cursors: after, changed, forget })
+        Ok(Transaction { entries, letters: mem::take(&mut self.letters), stamp, totals, changed, forget })
     }
 
     fn entries(&mut self, records: &[R]) -> anyhow::Result<Vec<Outgoing>> {

@@ -90,7 +90,9 @@ pub struct Symbol(i32);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SymbolError {
     /// Digits without an exchange: never guessed.
-    #[error("symbol {0:?} names no exchange; write it like \"000001.SZ\" or declare the exchange of the source")]
+    #[error(
+        "symbol {0:?} names no exchange; write it like \"000001.SZ\" or declare the exchange of the source"
+    )]
     Bare(String),
     /// An exchange outside Shanghai, Shenzhen and Beijing.
     #[error("symbol {0:?} names an exchange that SQEP does not carry (known: SH, SZ, BJ)")]

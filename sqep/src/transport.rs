@@ -5,7 +5,7 @@
 
 use std::{future::Future, time::Duration};
 
-use crate::{Cursors, EntryId, letter::Letter, wire::Entry};
+use crate::{Cursors, EntryId, Stamp, Totals, letter::Letter, wire::Entry};
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +25,10 @@ pub struct Transaction {
     pub entries: Vec<Outgoing>,
     /// Refused rows.
     pub letters: Vec<Letter>,
-    /// The cursor after it; its `seq` is one more than the one that guards it.
-    pub cursors: Cursors,
+    /// Which transaction it is: one more than the one that guards it.
+    pub stamp: Stamp,
+    /// What became of the source's rows, this transaction included.
+    pub totals: Totals,
     /// Fields of the cursor that change, with their new values.
     pub changed: Vec<(String, String)>,
     /// Fields of the cursor to remove.
@@ -62,11 +64,11 @@ pub trait Outlet: Send {
     /// Connects, or connects again, and returns what is stored of this source.
     fn open(&mut self) -> impl Future<Output = Result<Cursors, TransportError>> + Send;
 
-    /// Appends and moves the cursor if the stored `seq` and `writer` are those of `expected`. With several partitions, all but the first are
+    /// Appends and moves the cursor if the stored stamp is `expected`. With several partitions, all but the first are
     /// appended before that; a crash between repeats their rows, harmless by key.
     fn publish(
         &mut self,
-        expected: &Cursors,
+        expected: &Stamp,
         transaction: &Transaction,
     ) -> impl Future<Output = Result<Published, TransportError>> + Send;
 
@@ -117,16 +119,28 @@ pub trait Inlet: Send {
     fn place(&mut self, at: EntryId) -> impl Future<Output = Result<Held<()>, TransportError>> + Send;
 
     /// Entries that were handed out and not settled, after `after`. Empty: none left.
-    fn pending(&mut self, after: EntryId) -> impl Future<Output = Result<Held<Vec<Entry>>, TransportError>> + Send;
+    fn pending(
+        &mut self,
+        after: EntryId,
+    ) -> impl Future<Output = Result<Held<Vec<Entry>>, TransportError>> + Send;
 
     /// Entries never handed out before, waiting up to `wait` for the first. Safe to drop while it waits.
-    fn next(&mut self, wait: Duration) -> impl Future<Output = Result<Held<Vec<Entry>>, TransportError>> + Send;
+    fn next(
+        &mut self,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Held<Vec<Entry>>, TransportError>> + Send;
 
     /// Buries, acknowledges and moves the group's mark.
-    fn settle(&mut self, settlement: &Settlement) -> impl Future<Output = Result<Held<()>, TransportError>> + Send;
+    fn settle(
+        &mut self,
+        settlement: &Settlement,
+    ) -> impl Future<Output = Result<Held<()>, TransportError>> + Send;
 
     /// Whether the dead letters have room for `bytes` more; a text says what to do if not.
-    fn burial_room(&mut self, bytes: usize) -> impl Future<Output = Result<Option<String>, TransportError>> + Send;
+    fn burial_room(
+        &mut self,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Option<String>, TransportError>> + Send;
 
     /// Gives the lease back.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

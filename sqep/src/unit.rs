@@ -75,11 +75,13 @@ impl Alarm {
             return true;
         }
         self.failed += 1;
-        self.lots += u64::from(row.scaled(100.0, 1.0).plausible(quanta) || row.scaled(0.01, 1.0).plausible(quanta));
+        self.lots +=
+            u64::from(row.scaled(100.0, 1.0).plausible(quanta) || row.scaled(0.01, 1.0).plausible(quanta));
         self.thousands +=
             u64::from(row.scaled(1.0, 1000.0).plausible(quanta) || row.scaled(1.0, 0.001).plausible(quanta));
-        self.both +=
-            u64::from(row.scaled(100.0, 1000.0).plausible(quanta) || row.scaled(0.01, 0.001).plausible(quanta));
+        self.both += u64::from(
+            row.scaled(100.0, 1000.0).plausible(quanta) || row.scaled(0.01, 0.001).plausible(quanta),
+        );
         false
     }
 

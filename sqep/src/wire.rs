@@ -71,8 +71,9 @@ impl Entry {
     }
 
     fn text(&self, name: &'static str) -> Result<&str, Unreadable> {
-        let bytes =
-            self.field(name).ok_or_else(|| unreadable(Reason::Undecodable, name, format!("no field {name:?}")))?;
+        let bytes = self
+            .field(name)
+            .ok_or_else(|| unreadable(Reason::Undecodable, name, format!("no field {name:?}")))?;
         std::str::from_utf8(bytes)
             .map_err(|_| unreadable(Reason::Undecodable, name, format!("field {name:?} is not text")))
     }
@@ -91,7 +92,8 @@ impl Entry {
         }
         let version = self.text("v")?;
         if version != VERSION {
-            let why = format!("wire version {version:?}, this program reads {VERSION:?}: upgrade, then redrive");
+            let why =
+                format!("wire version {version:?}, this program reads {VERSION:?}: upgrade, then redrive");
             return Err(unreadable(Reason::UnknownVersion, "v", why));
         }
         self.known_type::<R>()?;
@@ -100,7 +102,8 @@ impl Entry {
             .text("enc")?
             .parse()
             .map_err(|e: codec::CodecError| unreadable(Reason::Undecodable, "enc", e.to_string()))?;
-        let payload = self.field("p").ok_or_else(|| unreadable(Reason::Undecodable, "p", "no field \"p\""))?;
+        let payload =
+            self.field("p").ok_or_else(|| unreadable(Reason::Undecodable, "p", "no field \"p\""))?;
         let decoded = codec::decode::<R>(encoding, payload)
             .map_err(|e| unreadable(Reason::Undecodable, "p", e.to_string()))?;
         self.counted(&decoded)?;

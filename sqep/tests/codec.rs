@@ -20,7 +20,8 @@ fn option() -> impl Strategy<Value = Option<f64>> {
 }
 
 fn symbol() -> impl Strategy<Value = Symbol> {
-    (0..3usize, 0..1_000_000u32).prop_map(|(exchange, code)| Symbol::new(Exchange::ALL[exchange], code).expect("code"))
+    (0..3usize, 0..1_000_000u32)
+        .prop_map(|(exchange, code)| Symbol::new(Exchange::ALL[exchange], code).expect("code"))
 }
 
 fn date() -> impl Strategy<Value = NaiveDate> {
@@ -161,9 +162,14 @@ fn entries_are_full_and_never_over_the_limit() {
         let sizes: Vec<usize> = packed.iter().map(|entry| entry.payload.len()).collect();
         assert!(sizes.iter().all(|&size| size <= PAYLOAD_BYTES_MAX), "{encoding}: {sizes:?}");
         let full = sizes.len().saturating_sub(3);
-        assert!(sizes[2..full].iter().all(|&size| size > PAYLOAD_BYTES_MAX * 9 / 10), "{encoding}: {sizes:?}");
-        let decoded: Vec<DayBar> =
-            packed.iter().flat_map(|entry| decode::<DayBar>(encoding, &entry.payload).expect("decodes").records).collect();
+        assert!(
+            sizes[2..full].iter().all(|&size| size > PAYLOAD_BYTES_MAX * 9 / 10),
+            "{encoding}: {sizes:?}"
+        );
+        let decoded: Vec<DayBar> = packed
+            .iter()
+            .flat_map(|entry| decode::<DayBar>(encoding, &entry.payload).expect("decodes").records)
+            .collect();
         assert_eq!(decoded, bars, "{encoding}");
     }
 }
@@ -194,7 +200,8 @@ fn payloads_over_the_limits_are_refused() {
 
 #[test]
 fn a_missing_nullable_field_is_null_and_any_other_an_error() {
-    let json = br#"[{"symbol":2000001,"frame":"2024-03-01","open":1,"high":2,"low":1,"close":2,"vol":3,"new":[1]}]"#;
+    let json =
+        br#"[{"symbol":2000001,"frame":"2024-03-01","open":1,"high":2,"low":1,"close":2,"vol":3,"new":[1]}]"#;
     let bar = decode::<DayBar>(Encoding::Json, json).expect("decodes").records[0];
     assert_eq!((bar.amount, bar.st, bar.close), (None, None, 2.0));
     let json = br#"[{"symbol":2000001,"frame":"2024-03-01","open":1,"high":2,"low":1,"vol":3}]"#;
@@ -207,7 +214,9 @@ fn a_missing_nullable_field_is_null_and_any_other_an_error() {
 #[test]
 fn minutes_of_another_offset_are_the_same_instant() {
     let row = |frame: &str| {
-        let json = format!(r#"[{{"symbol":1600000,"frame":"{frame}","open":1,"high":1,"low":1,"close":1,"vol":0}}]"#);
+        let json = format!(
+            r#"[{{"symbol":1600000,"frame":"{frame}","open":1,"high":1,"low":1,"close":1,"vol":0}}]"#
+        );
         decode::<MinuteBar>(Encoding::Json, json.as_bytes()).expect("decodes").records[0].frame
     };
     assert_eq!(row("2024-03-01T09:31:00+08:00"), row("2024-03-01T01:31:00Z"));

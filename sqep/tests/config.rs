@@ -35,7 +35,8 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 #[test]
 fn the_command_line_is_above_the_file() {
     let file = file("[redis]\nurl = \"redis://file:1\"\n[stream]\nkind = \"bar:1m\"\npartitions = 4\n");
-    let config: Config = load(&args(Some(&file), &["stream.kind=bar:5m", "reader.start=earliest"])).expect("loads");
+    let config: Config =
+        load(&args(Some(&file), &["stream.kind=bar:5m", "reader.start=earliest"])).expect("loads");
     assert_eq!(config.redis.url, "redis://file:1");
     assert_eq!(config.stream.kind.name(), "bar:5m");
     assert_eq!(config.stream.partitions, 4);
@@ -44,7 +45,11 @@ fn the_command_line_is_above_the_file() {
 
 #[test]
 fn lists_and_numbers_come_through_the_command_line() {
-    let set = ["stream.groups=[\"parquet\", \"clickhouse\"]", "stream.backlog_entries_max=12", "redis.url=redis://h:2"];
+    let set = [
+        "stream.groups=[\"parquet\", \"clickhouse\"]",
+        "stream.backlog_entries_max=12",
+        "redis.url=redis://h:2",
+    ];
     let config: Config = load(&args(None, &set)).expect("loads");
     assert_eq!(config.stream.groups, ["parquet", "clickhouse"]);
     assert_eq!(config.stream.backlog_entries_max, 12);
@@ -70,7 +75,8 @@ fn an_unknown_key_on_the_command_line_names_it() {
 
 #[test]
 fn a_password_never_shows() {
-    let settings = RedisSettings { url: "redis://user:hunter2@127.0.0.1:1/0".to_owned(), ..RedisSettings::default() };
+    let settings =
+        RedisSettings { url: "redis://user:hunter2@127.0.0.1:1/0".to_owned(), ..RedisSettings::default() };
     assert!(!format!("{settings:?}").contains("hunter2"));
     let server = Server::new(&settings).expect("a URL");
     assert!(!format!("{server:?}").contains("hunter2") && !server.name().contains("hunter2"));

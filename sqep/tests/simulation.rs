@@ -45,7 +45,14 @@ impl Simulation {
             (rng.random_range(1..120), faults, rng.random_range(1..40), rng.random_range(1..12), crash_ms_max)
         };
         world.lock().faults = faults;
-        Simulation { world, script: Script::new(seed, rows), calendar: Arc::clone(calendar), batch, chunk, crash_ms_max }
+        Simulation {
+            world,
+            script: Script::new(seed, rows),
+            calendar: Arc::clone(calendar),
+            batch,
+            chunk,
+            crash_ms_max,
+        }
     }
 
     async fn publish(&self, chunk: usize, stop: &CancellationToken) {
@@ -111,7 +118,11 @@ impl Simulation {
         let publish = async {
             let twin = self.world.lock().rng.random::<bool>();
             // A twin that cuts its chunks otherwise: where one stops is never where the other does.
-            let other = async { if twin { self.publish(self.chunk + 2, &stop).await } };
+            let other = async {
+                if twin {
+                    self.publish(self.chunk + 2, &stop).await
+                }
+            };
             tokio::join!(self.publish(self.chunk, &stop), other);
             let rest = Duration::from_millis(self.world.lock().rng.random_range(0..2_000));
             tokio::time::sleep(rest).await;
@@ -137,9 +148,15 @@ impl Simulation {
             }
         };
         let (current, expected) = (world.store.current(), self.script.expected());
-        promise(current == expected, format!("sink holds {} keys, expected {}", current.len(), expected.len()));
+        promise(
+            current == expected,
+            format!("sink holds {} keys, expected {}", current.len(), expected.len()),
+        );
         for (key, bar) in &expected {
-            promise(current.get(key) == Some(bar), format!("{key:?} is {:?}, expected {bar:?}", current.get(key)));
+            promise(
+                current.get(key) == Some(bar),
+                format!("{key:?} is {:?}, expected {bar:?}", current.get(key)),
+            );
         }
         promise(world.server.pending() == 0, format!("{} entries stay pending", world.server.pending()));
         let whole = world.store.mark().is_some_and(|mark| world.server.is_whole(mark));
@@ -153,8 +170,9 @@ impl Simulation {
         for letter in letters {
             for refusal in &letter.refusals {
                 let reason = refusal.findings.first().map(|finding| finding.reason);
-                let known = matches!(reason, Some(Reason::PriceMissing | Reason::Undecodable | Reason::EntryEmpty))
-                    || (reason == Some(Reason::SinkNever) && refusal.symbol == poison);
+                let known =
+                    matches!(reason, Some(Reason::PriceMissing | Reason::Undecodable | Reason::EntryEmpty))
+                        || (reason == Some(Reason::SinkNever) && refusal.symbol == poison);
                 promise(known, format!("buried without need: {refusal:?}"));
             }
         }
@@ -171,12 +189,19 @@ impl Simulation {
         let (bars, refused, skipped) = self.script.counts();
         let count = |n: usize| u64::try_from(n).expect("small");
         promise(totals.balances(), format!("read is not appended + refused + skipped: {totals:?}"));
-        promise(totals.appended == count(bars), format!("{} appended, the source has {bars}", totals.appended));
+        promise(
+            totals.appended == count(bars),
+            format!("{} appended, the source has {bars}", totals.appended),
+        );
         promise(totals.refused() == count(refused), format!("{} refused of {refused}", totals.refused()));
         promise(totals.skipped() == count(skipped), format!("{} skipped of {skipped}", totals.skipped()));
-        let by_source = letters.iter().filter(|letter| letter.name == "feed").flat_map(|letter| &letter.refusals);
+        let by_source =
+            letters.iter().filter(|letter| letter.name == "feed").flat_map(|letter| &letter.refusals);
         let rows: BTreeSet<u64> = by_source.map(|refusal| refusal.row).collect();
-        promise(rows.len() == refused, format!("{} rows in the source's letters, refused {refused}", rows.len()));
+        promise(
+            rows.len() == refused,
+            format!("{} rows in the source's letters, refused {refused}", rows.len()),
+        );
     }
 }
 
@@ -185,7 +210,11 @@ fn balanced(account: &Account) {
 }
 
 fn run(seed: u64, calendar: &Arc<Calendar>) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("runtime");
     runtime.block_on(async {
         let simulation = Simulation::new(seed, calendar);
         let all = async {
@@ -200,7 +229,9 @@ fn run(seed: u64, calendar: &Arc<Calendar>) -> Vec<String> {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
 }
 
 #[test]
@@ -212,6 +243,10 @@ fn no_bar_is_lost_or_doubled_whatever_fails() {
     };
     for seed in seeds {
         let broken = run(seed, &calendar);
-        assert!(broken.is_empty(), "seed {seed}: {}", broken.iter().take(5).cloned().collect::<Vec<_>>().join("; "));
+        assert!(
+            broken.is_empty(),
+            "seed {seed}: {}",
+            broken.iter().take(5).cloned().collect::<Vec<_>>().join("; ")
+        );
     }
 }

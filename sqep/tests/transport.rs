@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqep::{
-    Kind,
+    Kind, Stamp,
     redis::{
         RedisInlet, RedisOutlet,
         keys::{Keys, StreamSettings},
@@ -59,7 +59,10 @@ async fn a_second_source_is_refused_unless_the_stream_is_shared() -> anyhow::Res
     let settings = StreamSettings::default();
     RedisOutlet::new(redis.client()?, settings.clone(), "first").open().await?;
     let refused = RedisOutlet::new(redis.client()?, settings.clone(), "second").open().await;
-    assert!(matches!(&refused, Err(TransportError::Wrong(e)) if e.to_string().contains("\"first\"")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(TransportError::Wrong(e)) if e.to_string().contains("\"first\"")),
+        "{refused:?}"
+    );
     let shared = StreamSettings { share: true, ..settings };
     RedisOutlet::new(redis.client()?, shared, "second").open().await?;
     Ok(())
@@ -70,7 +73,10 @@ async fn a_server_that_throws_bars_away_is_refused() -> anyhow::Result<()> {
     use sqep::transport::{Outlet, TransportError};
     let redis = TestRedis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await?;
     let refused = RedisOutlet::new(redis.client()?, StreamSettings::default(), "source").open().await;
-    assert!(matches!(&refused, Err(TransportError::Wrong(e)) if e.to_string().contains("allkeys-lru")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(TransportError::Wrong(e)) if e.to_string().contains("allkeys-lru")),
+        "{refused:?}"
+    );
     Ok(())
 }
 
@@ -86,8 +92,7 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
     inlet.place(sqep::EntryId::ZERO).await?;
     for _ in 0..4 {
         assert_eq!(outlet.room().await?, None);
-        let mut after = cursors.clone();
-        after.seq += 1;
+        let stamp = Stamp { seq: cursors.stamp.seq + 1, writer: String::new() };
         let entry = sqep::transport::Outgoing {
             partition: 0,
             kind: "SQEP-BAR-DAY",
@@ -95,9 +100,10 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
             records: 1,
             payload: b"x".to_vec(),
         };
-        let transaction = Transaction { entries: vec![entry], cursors: after.clone(), ..Transaction::default() };
-        outlet.publish(&cursors, &transaction).await?;
-        cursors = after;
+        let transaction =
+            Transaction { entries: vec![entry], stamp: stamp.clone(), ..Transaction::default() };
+        outlet.publish(&cursors.stamp, &transaction).await?;
+        cursors.stamp = stamp;
     }
     let reason = outlet.room().await?.expect("held back");
     assert!(reason.contains("\"slow\""), "{reason}");

@@ -2,8 +2,8 @@
 
 pub mod market;
 pub mod programs;
-pub mod sim;
 pub mod server;
+pub mod sim;
 pub mod suite;
 
 pub use server::TestRedis;

@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().find(|folder| folder.join(name).is_file());
-    let folder = folder.with_context(|| format!("{name} is not built; run: cargo build --workspace --bins"))?;
+    let folder =
+        folder.with_context(|| format!("{name} is not built; run: cargo build --workspace --bins"))?;
     Ok(folder.join(name))
 }
 

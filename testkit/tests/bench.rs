@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use sqep_testkit::programs::program;
 
 /// Pipelines of the contest: this project's and four others.
 const PIPELINES: usize = 5;
@@ -18,14 +19,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The folder cargo puts programs into: the one above this test's own.
+/// The folder of the programs.
 fn programs() -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("a test lies in target/PROFILE/deps")?;
-    for name in ["sqep", "sqep-csv", "sqep-parquet"] {
-        ensure!(folder.join(name).exists(), "no {name} in {}; run: cargo build --workspace --bins", folder.display());
+    for name in ["sqep-csv", "sqep-parquet"] {
+        program(name)?;
     }
-    Ok(folder.to_owned())
+    program("sqep")?.parent().map(Path::to_owned).context("a program lies in a folder")
 }
 
 #[test]
@@ -40,7 +39,12 @@ fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
         .arg(out.path())
         .output()
         .with_context(|| format!("run {}; testkit/setup.sh test makes it", python.display()))?;
-    ensure!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    ensure!(
+        run.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
 
     let kept: Value = serde_json::from_str(&fs::read_to_string(out.path().join("bench.json"))?)?;
     let pipelines = kept["results"][0]["pipelines"].as_array().context("no pipelines")?;

@@ -14,7 +14,7 @@ use chrono::NaiveDate;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_json::Value;
 use sqep::{
-    Calendar, DayBar, EntryId, Kind, MinuteBar, Reason, Record, RefDay, Refusal, Severity,
+    Calendar, DayBar, EntryId, Kind, MinuteBar, Reason, Record, RefDay, Refusal, Severity, Stamp,
     check::{Checker, Finding},
     codec::{
         Encoding,
@@ -53,7 +53,7 @@ impl World {
         let settings = StreamSettings { kind, ..StreamSettings::default() };
         let server = Server::new(&self.server.settings()).unwrap();
         let mut outlet = RedisOutlet::new(server, settings, SOURCE);
-        let mut cursors = outlet.open().await.unwrap();
+        let cursors = outlet.open().await.unwrap();
         let packed = Packer::new(encoding, PAYLOAD_BYTES_MAX).pack(records, None).unwrap();
         let entry = |packed: sqep::codec::pack::Packed| Outgoing {
             partition: 0,
@@ -62,10 +62,10 @@ impl World {
             records: packed.records,
             payload: packed.payload,
         };
-        let (expected, entries) = (cursors.seq, packed.into_iter().map(entry).collect());
-        cursors.seq += 1;
-        let transaction = Transaction { entries, letters, cursors, ..Transaction::default() };
-        assert_eq!(outlet.publish(expected, &transaction).await.unwrap(), Published::Done);
+        let stamp = Stamp { seq: cursors.stamp.seq + 1, writer: SOURCE.to_owned() };
+        let entries = packed.into_iter().map(entry).collect();
+        let transaction = Transaction { entries, letters, stamp, ..Transaction::default() };
+        assert_eq!(outlet.publish(&cursors.stamp, &transaction).await.unwrap(), Published::Done);
     }
 
     fn entries(&self, stream: &str) -> Vec<Entry> {

@@ -37,7 +37,8 @@ impl Round {
     }
 
     fn set(&self, more: &[String]) -> Vec<String> {
-        let mut all: Vec<String> = vec![format!("redis.url={}", self.redis.url()), "stream.kind=bar:1d".into()];
+        let mut all: Vec<String> =
+            vec![format!("redis.url={}", self.redis.url()), "stream.kind=bar:1d".into()];
         all.extend_from_slice(more);
         all.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect()
     }
@@ -51,7 +52,8 @@ impl Round {
 
     fn consumer(&self, once: bool) -> anyhow::Result<Running> {
         let root = format!("parquet.root={}", self.path("archive").display());
-        let mut arguments = self.set(&["reader.start=earliest".into(), "parquet.records_max=4000".into(), root]);
+        let mut arguments =
+            self.set(&["reader.start=earliest".into(), "parquet.records_max=4000".into(), root]);
         if once {
             arguments.push("--once".into());
         }

@@ -89,7 +89,12 @@ impl Codes {
         }
     }
 
-    fn of_places(&self, name: &str, file: Option<Found>, preamble: Option<Found>) -> Result<Symbol, SymbolError> {
+    fn of_places(
+        &self,
+        name: &str,
+        file: Option<Found>,
+        preamble: Option<Found>,
+    ) -> Result<Symbol, SymbolError> {
         if let (Some(file), Some(preamble)) = (&file, &preamble)
             && file.code != preamble.code
         {
@@ -132,7 +137,8 @@ impl Codes {
     /// The exchange that somebody declared for a bare code.
     fn declared(&self, code: u32) -> Option<Exchange> {
         let digits = format!("{code:06}");
-        let by_prefix = || self.prefix.iter().find(|(prefix, _)| digits.starts_with(prefix)).map(|&(_, found)| found);
+        let by_prefix =
+            || self.prefix.iter().find(|(prefix, _)| digits.starts_with(prefix)).map(|&(_, found)| found);
         self.exchange.or_else(by_prefix)
     }
 
@@ -206,7 +212,8 @@ fn beside(before: &str, after: &str) -> Result<Option<Exchange>, String> {
             return Ok(Some(exchange));
         }
     }
-    let meant = |name: &str| (2..=4).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_uppercase());
+    let meant =
+        |name: &str| (2..=4).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_uppercase());
     match [suffix, prefix].into_iter().find(|name| meant(name)) {
         Some(foreign) => Err(foreign.to_owned()),
         None => Ok(None),

@@ -468,9 +468,10 @@ impl TryFrom<String> for Holds {
             "factors" => Ok(Holds::Factors),
             "limits" => Ok(Holds::Limits),
             "st" => Ok(Holds::Treatment),
-            _ => text.parse().map(Holds::Records).map_err(|error: sqep::kind::KindError| {
-                format!("{error}, nor one of factors limits st")
-            }),
+            _ => text
+                .parse()
+                .map(Holds::Records)
+                .map_err(|error: sqep::kind::KindError| format!("{error}, nor one of factors limits st")),
         }
     }
 }
@@ -479,7 +480,9 @@ impl TryFrom<String> for ExchangeName {
     type Error = String;
 
     fn try_from(text: String) -> Result<ExchangeName, String> {
-        Exchange::parse(&text).map(ExchangeName).ok_or_else(|| format!("exchange {text:?} is not SH, SZ or BJ"))
+        Exchange::parse(&text)
+            .map(ExchangeName)
+            .ok_or_else(|| format!("exchange {text:?} is not SH, SZ or BJ"))
     }
 }
 

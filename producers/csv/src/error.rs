@@ -54,7 +54,9 @@ pub enum LoadError {
         keys_max: usize,
     },
     /// Another file now stands where rows had been judged.
-    #[error("{path:?} changed while it was read: {rows} rows were judged, {found} are there now; it is read again")]
+    #[error(
+        "{path:?} changed while it was read: {rows} rows were judged, {found} are there now; it is read again"
+    )]
     Changed {
         /// The file.
         path: PathBuf,

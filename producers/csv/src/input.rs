@@ -17,7 +17,6 @@ use crate::lines::Lines;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
-const UTF16_MARKS: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 
 /// Limits of reading.
 #[derive(Debug, Clone)]
@@ -97,10 +96,6 @@ impl Input {
             }
         };
         let head = lines.peek()?;
-        if UTF16_MARKS.iter().any(|mark| head.starts_with(mark)) {
-            let text = "the text is UTF-16; save it as UTF-8 or GBK";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
         if head.starts_with(&UTF8_MARK) {
             lines.skip_bytes(UTF8_MARK.len());
         }

@@ -206,7 +206,8 @@ impl<R: FromRow> Judge<R> {
             all.merge(&seen.alarm);
         }
         if all.verdict() == Verdict::Refused {
-            let mut examples: Vec<Example> = self.seen.iter().flat_map(|seen| seen.examples.iter().cloned()).collect();
+            let mut examples: Vec<Example> =
+                self.seen.iter().flat_map(|seen| seen.examples.iter().cloned()).collect();
             examples.sort_by_key(|example| example.line);
             return (alarm_findings(&all, &examples), HashMap::new());
         }
@@ -313,7 +314,8 @@ impl Sorter {
             self.keys.chunk_by(|a, b| (a.symbol, day(a.time)) == (b.symbol, day(b.time))).collect();
         for (at, same) in days.iter().enumerate() {
             let Some(last) = same.last() else { continue };
-            let latest = days.get(at + 1).and_then(|next| next.first()).is_none_or(|next| next.symbol != last.symbol);
+            let latest =
+                days.get(at + 1).and_then(|next| next.first()).is_none_or(|next| next.symbol != last.symbol);
             let unfinished = self.growing && latest && last.time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
             if !unfinished && same.iter().all(|key| !key.traded) {
                 idle.insert((last.symbol, day(last.time)));

@@ -100,7 +100,6 @@ impl Lines {
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-
     /// Leaves out the first bytes of the text.
     pub(crate) fn skip_bytes(&mut self, count: usize) {
         (self.next, self.searched) = (count, count);
@@ -277,7 +276,10 @@ mod tests {
     #[test]
     fn quotes_and_blanks_are_taken_off() {
         assert_eq!(fields(r#""a,b", c ,"d""e","#, Delimiter::Comma).unwrap(), ["a,b", "c", "d\"e", ""]);
-        assert_eq!(fields("2022-03-01    16.69  13.65", Delimiter::Blanks).unwrap(), ["2022-03-01", "16.69", "13.65"]);
+        assert_eq!(
+            fields("2022-03-01    16.69  13.65", Delimiter::Blanks).unwrap(),
+            ["2022-03-01", "16.69", "13.65"]
+        );
         assert_eq!(fields(r#"a,"b"#, Delimiter::Comma), None);
     }
 

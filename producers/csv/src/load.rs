@@ -151,8 +151,15 @@ pub struct Loaded<R> {
 /// Where the rows come from when they are handed out.
 enum Rest<R> {
     /// All refused in one letter: line and text of the first row.
-    Whole { line: u64, raw: String },
-    Memory { rows: std::vec::IntoIter<Row<R>>, lines: Lines, coding: Coding },
+    Whole {
+        line: u64,
+        raw: String,
+    },
+    Memory {
+        rows: std::vec::IntoIter<Row<R>>,
+        lines: Lines,
+        coding: Coding,
+    },
     Stream(Box<Stream<R>>),
 }
 
@@ -248,13 +255,8 @@ fn start<R: FromRow>(
     for _ in 0..found.lines {
         lines.next_line().map_err(|error| read_error(path, error))?;
     }
-    let codes = Codes::new(
-        &found.dialect.symbol,
-        path,
-        &found.preamble,
-        options.exchange,
-        options.alias.clone(),
-    );
+    let codes =
+        Codes::new(&found.dialect.symbol, path, &found.preamble, options.exchange, options.alias.clone());
     let undeclared = |column, key| LoadError::UnitUndeclared {
         path: path.to_owned(),
         dialect: found.dialect.name.clone(),
@@ -358,7 +360,10 @@ impl<R: FromRow> Pass<R> {
                 let mut row = 0;
                 while let Some((_, outcome)) = stream.next()? {
                     if !see(row, &outcome) {
-                        return Err(LoadError::Unordered { path: stream.path.clone(), keys_max: options.keys_max });
+                        return Err(LoadError::Unordered {
+                            path: stream.path.clone(),
+                            keys_max: options.keys_max,
+                        });
                     }
                     row += 1;
                 }
@@ -426,7 +431,8 @@ impl<R: FromRow> Loaded<R> {
                         let (rows, found) = (self.rows, self.giver.row);
                         return Err(LoadError::Changed { path: self.path.clone(), rows, found });
                     };
-                    taken += usize::from(self.giver.give(&mut block, line.number, outcome, || stream.raw(line)));
+                    taken +=
+                        usize::from(self.giver.give(&mut block, line.number, outcome, || stream.raw(line)));
                 }
             }
         }
@@ -540,7 +546,13 @@ impl Giver {
                     value: "a later row of this file has the same key and other values".to_owned(),
                 };
                 let symbol = record.symbol().to_string();
-                block.refused.push(Refusal { row: line, rows: 1, symbol, findings: vec![finding], raw: raw() });
+                block.refused.push(Refusal {
+                    row: line,
+                    rows: 1,
+                    symbol,
+                    findings: vec![finding],
+                    raw: raw(),
+                });
             }
         }
     }

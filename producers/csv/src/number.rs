@@ -7,8 +7,8 @@ use crate::dialect::TimeFormat;
 
 /// Powers of ten that a 64-bit float holds exactly.
 const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
 ];
 /// Integers up to here are floats.
 const MANTISSA_MAX: u64 = 1 << 53;
@@ -233,7 +233,11 @@ mod tests {
     use super::*;
 
     fn is(text: &str, shift: i32, value: f64) {
-        assert_eq!(decimal(text.as_bytes(), shift).map(f64::to_bits), Some(value.to_bits()), "{text} shift {shift}");
+        assert_eq!(
+            decimal(text.as_bytes(), shift).map(f64::to_bits),
+            Some(value.to_bits()),
+            "{text} shift {shift}"
+        );
     }
 
     #[test]
@@ -252,7 +256,9 @@ mod tests {
 
     #[test]
     fn what_is_no_decimal_number_is_none() {
-        for text in ["", "-", ".", "e5", "1e", "1,234", "0x10", "nan", "inf", "1.2.3", " 1", "1 ", "--", "1e99999"] {
+        for text in
+            ["", "-", ".", "e5", "1e", "1,234", "0x10", "nan", "inf", "1.2.3", " 1", "1 ", "--", "1e99999"]
+        {
             assert_eq!(decimal(text.as_bytes(), 0), None, "{text:?}");
         }
     }
@@ -277,8 +283,12 @@ mod tests {
             assert_eq!(read.map(|moment| Some(moment.date)), Some(date), "{text}");
             assert_eq!(read.and_then(|moment| moment.time), time, "{text}");
         }
-        for text in ["2025-13-01", "2025-02-30", "20250230", "2025-01-02 09:30:00+09:00", "2025-1-2", "", "x"] {
-            assert_eq!(moment(text.as_bytes(), &[TimeFormat::Compact, TimeFormat::Dashes, TimeFormat::DashesTime]), None);
+        for text in ["2025-13-01", "2025-02-30", "20250230", "2025-01-02 09:30:00+09:00", "2025-1-2", "", "x"]
+        {
+            assert_eq!(
+                moment(text.as_bytes(), &[TimeFormat::Compact, TimeFormat::Dashes, TimeFormat::DashesTime]),
+                None
+            );
         }
     }
 

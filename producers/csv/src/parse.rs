@@ -171,7 +171,11 @@ impl<R: FromRow> Parser<R> {
         let known_amount = table.amount.map(AmountUnit::exponent) == Some(self.setting.amount_exponent);
         Quanta {
             vol: if known_vol { table.quantum.vol } else { 10f64.powi(self.setting.vol_exponent) },
-            amount: if known_amount { table.quantum.amount } else { 10f64.powi(self.setting.amount_exponent) },
+            amount: if known_amount {
+                table.quantum.amount
+            } else {
+                10f64.powi(self.setting.amount_exponent)
+            },
         }
     }
 
@@ -235,7 +239,10 @@ impl<R: FromRow> Parser<R> {
                 return Outcome::Refused(Box::new(Refused { symbol: record.symbol().to_string(), findings }));
             }
             for finding in findings {
-                bits |= warned::ALL.iter().find(|(_, reason)| *reason == finding.reason).map_or(0, |&(bit, _)| bit);
+                bits |= warned::ALL
+                    .iter()
+                    .find(|(_, reason)| *reason == finding.reason)
+                    .map_or(0, |&(bit, _)| bit);
             }
         }
         let checkable = Alarm::applies(record.symbol().class());
@@ -257,7 +264,8 @@ impl<R: FromRow> Parser<R> {
             Some(at) => self.setting.codes.of_row(self.fields.get(row, at)),
             None => self.setting.codes.of_file(),
         };
-        let symbol = symbol.map_err(|error| Stop::refuse(Reason::SymbolIllegal, "symbol", error.to_string()))?;
+        let symbol =
+            symbol.map_err(|error| Stop::refuse(Reason::SymbolIllegal, "symbol", error.to_string()))?;
         let (date, time) = self.frame(row)?;
         self.session(number, date);
         self.basis(number, row, symbol)?;
@@ -424,7 +432,8 @@ fn trading(values: &Values, minute: bool) -> Result<(), Stop> {
 pub(crate) fn declared_basis(found: &Match, declared: Option<Basis>) -> Result<(), String> {
     let words = &found.dialect.preamble.basis;
     for line in &found.preamble {
-        let adjusted = words.iter().find(|(word, basis)| **basis == Basis::Adjusted && line.contains(word.as_str()));
+        let adjusted =
+            words.iter().find(|(word, basis)| **basis == Basis::Adjusted && line.contains(word.as_str()));
         if let Some((word, _)) = adjusted {
             return Err(format!("the line above the header says {word}: {:?}", line.trim()));
         }
@@ -438,4 +447,3 @@ pub(crate) fn declared_basis(found: &Match, declared: Option<Basis>) -> Result<(
         _ => Ok(()),
     }
 }
-

@@ -177,7 +177,9 @@ impl<V: Copy + PartialEq> Days<V> {
         for run in later {
             match runs.last_mut() {
                 Some(last)
-                    if last.value == run.value && last.to < run.from && follows(&self.calendar, last.to, run.from) =>
+                    if last.value == run.value
+                        && last.to < run.from
+                        && follows(&self.calendar, last.to, run.from) =>
                 {
                     last.to = run.to;
                 }
@@ -212,11 +214,17 @@ impl<V: Copy + PartialEq> Days<V> {
     }
 
     /// Everything the file says of the sessions from one day to another, by security and day.
-    pub fn between(&self, from: NaiveDate, to: NaiveDate) -> impl Iterator<Item = (Symbol, NaiveDate, V)> + '_ {
+    pub fn between(
+        &self,
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> impl Iterator<Item = (Symbol, NaiveDate, V)> + '_ {
         self.runs.iter().flat_map(move |(&symbol, runs)| {
             let inside = runs.iter().filter(move |run| run.from <= to && run.to >= from);
             inside.flat_map(move |run| {
-                self.calendar.sessions(run.from.max(from), run.to.min(to)).map(move |day| (symbol, day, run.value))
+                self.calendar
+                    .sessions(run.from.max(from), run.to.min(to))
+                    .map(move |day| (symbol, day, run.value))
             })
         })
     }
@@ -231,7 +239,8 @@ impl<V: Copy + PartialEq> Days<V> {
 impl Treatment {
     /// Several lists as one.
     pub fn joined(lists: Vec<Treatment>) -> Option<Treatment> {
-        let (listed, covered): (Vec<_>, Vec<_>) = lists.into_iter().map(|list| (list.listed, list.covered)).unzip();
+        let (listed, covered): (Vec<_>, Vec<_>) =
+            lists.into_iter().map(|list| (list.listed, list.covered)).unzip();
         Some(Treatment { listed: Days::joined(listed)?, covered: covered.into_iter().flatten().collect() })
     }
 
@@ -307,11 +316,19 @@ mod tests {
         );
         let factors = read_factors(&path, &options()).unwrap();
         let bank = symbol("000001.SZ");
-        let all: Vec<Option<f64>> =
-            ["2024-01-04", "2024-01-05", "2024-01-06", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-11", "2024-01-12"]
-                .iter()
-                .map(|text| factors.get(bank, day(text)))
-                .collect();
+        let all: Vec<Option<f64>> = [
+            "2024-01-04",
+            "2024-01-05",
+            "2024-01-06",
+            "2024-01-08",
+            "2024-01-09",
+            "2024-01-10",
+            "2024-01-11",
+            "2024-01-12",
+        ]
+        .iter()
+        .map(|text| factors.get(bank, day(text)))
+        .collect();
         // A Saturday lies within the run; no bar ever asks for it.
         assert_eq!(all, [None, Some(2.5), Some(2.5), Some(2.5), None, Some(2.5), Some(2.6), None]);
         assert_eq!(factors.get(symbol("600000.SH"), day("2024-01-08")), Some(1.5));
@@ -379,7 +396,8 @@ mod tests {
     #[test]
     fn a_table_beyond_its_limit_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let path = file(&folder, "ts_code,trade_date,adj_factor\n000001.SZ,20240108,2\n000001.SZ,20240109,3\n");
+        let path =
+            file(&folder, "ts_code,trade_date,adj_factor\n000001.SZ,20240108,2\n000001.SZ,20240109,3\n");
         let error = read_factors(&path, &SideOptions { runs_max: 1, ..options() }).unwrap_err();
         assert!(error.to_string().contains("split it by year"), "{error}");
     }

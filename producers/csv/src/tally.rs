@@ -65,7 +65,8 @@ impl Count {
 /// A summary and its examples, as one letter's findings.
 pub(crate) fn findings(reason: Reason, field: &str, summary: String, examples: &[Example]) -> Vec<Finding> {
     let finding = |value: String| Finding { reason, field: field.to_owned(), value };
-    let shown = examples.iter().take(EXAMPLES_MAX).map(|example| format!("line {}: {}", example.line, example.text));
+    let shown =
+        examples.iter().take(EXAMPLES_MAX).map(|example| format!("line {}: {}", example.line, example.text));
     std::iter::once(summary).chain(shown).map(finding).collect()
 }
 
@@ -109,7 +110,12 @@ impl Tally {
     }
 
     /// What proves the whole file wrong, first proof first: price basis, days, labels, rows that do not read.
-    pub(crate) fn proofs(&self, declared: Option<Basis>, labels: Labels, minutes: Option<u32>) -> Vec<Finding> {
+    pub(crate) fn proofs(
+        &self,
+        declared: Option<Basis>,
+        labels: Labels,
+        minutes: Option<u32>,
+    ) -> Vec<Finding> {
         let mut proofs = self.adjusted(declared);
         proofs.extend(self.shifted());
         if let Some(minutes) = minutes {
@@ -122,10 +128,12 @@ impl Tally {
 
     fn adjusted(&self, declared: Option<Basis>) -> Vec<Finding> {
         if self.flagged.rows > 0 {
-            let summary = format!("{} of {} rows say their prices are adjusted", self.flagged.rows, self.rows);
+            let summary =
+                format!("{} of {} rows say their prices are adjusted", self.flagged.rows, self.rows);
             return self.flagged.findings(Reason::PriceBasis, "adjustflag", summary);
         }
-        let mut varied: Vec<Example> = self.factors.values().filter_map(|factor| factor.varied.clone()).collect();
+        let mut varied: Vec<Example> =
+            self.factors.values().filter_map(|factor| factor.varied.clone()).collect();
         varied.sort_by_key(|example| example.line);
         if !varied.is_empty() {
             let summary = "the factor varies: prices are adjusted; export raw ones (fq=None)".to_owned();
@@ -142,9 +150,10 @@ impl Tally {
         if odd.is_empty() {
             return Vec::new();
         }
-        let summary = "the factor is constant and not 1: only whoever exported the file knows whether prices are raw; \
+        let summary =
+            "the factor is constant and not 1: only whoever exported the file knows whether prices are raw; \
                        declare csv.price_basis=raw if they are"
-            .to_owned();
+                .to_owned();
         findings(Reason::PriceBasis, "factor", summary, &odd)
     }
 
@@ -189,8 +198,9 @@ impl Tally {
             .or((minutes == 30 && half_hours == 0).then_some(60));
         match coarse {
             Some(grid) if count >= LABELS_MIN => {
-                let summary =
-                    format!("all {count} labels are multiples of {grid} minutes: these are bars of {grid} minutes or more, not of {minutes}");
+                let summary = format!(
+                    "all {count} labels are multiples of {grid} minutes: these are bars of {grid} minutes or more, not of {minutes}"
+                );
                 findings(Reason::FrameIllegal, "frame", summary, &[])
             }
             _ => Vec::new(),
@@ -199,7 +209,8 @@ impl Tally {
 
     /// A file of which more than half does not read was not understood.
     fn unreadable(&self) -> Vec<Finding> {
-        let most = self.refused.iter().filter(|(_, count)| count.rows >= ROWS_MIN && count.rows * 2 > self.rows);
+        let most =
+            self.refused.iter().filter(|(_, count)| count.rows >= ROWS_MIN && count.rows * 2 > self.rows);
         most.flat_map(|(&reason, count)| {
             let summary = format!("{} of {} rows do not read", count.rows, self.rows);
             let field = match reason {

@@ -12,7 +12,9 @@ use chrono::{Datelike, NaiveDate, NaiveTime, TimeDelta, Timelike};
 use sqep::{DayBar, Exchange, Kind, Record, Symbol, record::Cell, shanghai};
 
 use crate::{
-    dialect::{AmountUnit, Column, Delimiter, Dialect, Encoding, Labels, Table, TimeFormat, VolUnit, Writing},
+    dialect::{
+        AmountUnit, Column, Delimiter, Dialect, Encoding, Labels, Table, TimeFormat, VolUnit, Writing,
+    },
     text::Coding,
 };
 
@@ -50,7 +52,12 @@ pub fn write<R: Record>(dialect: &Dialect, kind: Kind, out: &mut dyn Write, rows
 }
 
 /// What stands above the rows; `symbol` is named where the dialect names it there.
-pub fn write_header(dialect: &Dialect, kind: Kind, out: &mut dyn Write, symbol: Option<Symbol>) -> io::Result<()> {
+pub fn write_header(
+    dialect: &Dialect,
+    kind: Kind,
+    out: &mut dyn Write,
+    symbol: Option<Symbol>,
+) -> io::Result<()> {
     let (_, writing) = writing(dialect, kind)?;
     let mut text = String::new();
     if dialect.encoding == Encoding::Utf8Bom {
@@ -67,7 +74,12 @@ pub fn write_header(dialect: &Dialect, kind: Kind, out: &mut dyn Write, symbol: 
 }
 
 /// Rows alone, to append to a file.
-pub fn write_rows<R: Record>(dialect: &Dialect, kind: Kind, out: &mut dyn Write, rows: &[R]) -> io::Result<()> {
+pub fn write_rows<R: Record>(
+    dialect: &Dialect,
+    kind: Kind,
+    out: &mut dyn Write,
+    rows: &[R],
+) -> io::Result<()> {
     let mut writer = Writer::new::<R>(dialect, kind)?;
     for record in rows {
         out.write_all(&writer.row(record)?)?;
@@ -173,9 +185,7 @@ fn slot<R: Record>(table: &Table, writing: &Writing, name: &str) -> Slot {
         Some(Column::Symbol) => Slot::Symbol,
         Some(Column::Date) => Slot::Date,
         Some(Column::Time) => Slot::Time,
-        Some(Column::Vol) => {
-            field("vol", table.vol.map_or(0, VolUnit::exponent), Some(writing.vol_decimals))
-        }
+        Some(Column::Vol) => field("vol", table.vol.map_or(0, VolUnit::exponent), Some(writing.vol_decimals)),
         Some(Column::Amount) => {
             field("amount", table.amount.map_or(0, AmountUnit::exponent), Some(writing.amount_decimals))
         }
@@ -185,7 +195,8 @@ fn slot<R: Record>(table: &Table, writing: &Writing, name: &str) -> Slot {
 }
 
 fn truth(table: &Table, value: bool) -> String {
-    let words = table.columns.get(&Column::St).is_some_and(|aliases| aliases.iter().any(|alias| alias == "isST"));
+    let words =
+        table.columns.get(&Column::St).is_some_and(|aliases| aliases.iter().any(|alias| alias == "isST"));
     if words { u8::from(value).to_string() } else { value.to_string() }
 }
 
@@ -217,7 +228,9 @@ fn date<R: Record>(table: &Table, kind: Kind, record: &R) -> String {
         Some(TimeFormat::CompactTime) => {
             format!("{year:04}{month:02}{day:02}{:02}{:02}{:02}", time.hour(), time.minute(), time.second())
         }
-        Some(TimeFormat::EpochMs) => shanghai::instant_ms(date.and_time(time)).unwrap_or_default().to_string(),
+        Some(TimeFormat::EpochMs) => {
+            shanghai::instant_ms(date.and_time(time)).unwrap_or_default().to_string()
+        }
         _ => date.to_string(),
     }
 }

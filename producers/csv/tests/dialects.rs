@@ -178,8 +178,11 @@ fn a_user_writes_a_dialect_in_the_same_format() {
     let toml = folder.file("own.toml", OWN);
     let path = folder.file("x.txt", "who;day;at;o;h;l;c;v;a\n600000;2024/3/1;9:30;10;11;9;10.5;2;2\n000001;2024/3/1;14:45;10;11;9;10.5;3;?\n");
     let read: Read<MinuteBar> = read(&path, &options(Kind::BarMinute(Grid::M15), toml.to_str().unwrap()));
-    let bars: Vec<(String, String, f64, Option<f64>)> =
-        read.records.iter().map(|bar| (bar.symbol.to_string(), bar.frame.to_string(), bar.vol, bar.amount)).collect();
+    let bars: Vec<(String, String, f64, Option<f64>)> = read
+        .records
+        .iter()
+        .map(|bar| (bar.symbol.to_string(), bar.frame.to_string(), bar.vol, bar.amount))
+        .collect();
     assert_eq!(
         bars,
         [
@@ -225,9 +228,11 @@ fn prices() -> impl Strategy<Value = ([f64; 4], f64)> {
 
 fn day_bars() -> impl Strategy<Value = Vec<DayBar>> {
     let all = sessions();
-    let symbols = ["000001.SZ", "600519.SH", "300750.SZ", "920002.BJ"].map(|text| text.parse::<Symbol>().unwrap());
+    let symbols =
+        ["000001.SZ", "600519.SH", "300750.SZ", "920002.BJ"].map(|text| text.parse::<Symbol>().unwrap());
     let count = all.len();
-    let bar = (0..symbols.len(), 0..count, prices(), any::<Option<bool>>(), proptest::option::of(1i32..90_000));
+    let bar =
+        (0..symbols.len(), 0..count, prices(), any::<Option<bool>>(), proptest::option::of(1i32..90_000));
     proptest::collection::vec(bar, 1..40).prop_map(move |bars| {
         let mut unique = BTreeMap::new();
         for (symbol, day, ([open, high, low, close], vol), st, adjust) in bars {
@@ -255,7 +260,9 @@ fn minute_bars(grid: Grid) -> impl Strategy<Value = Vec<MinuteBar>> {
     let labels: Vec<NaiveDateTime> = sessions()
         .into_iter()
         .take(3)
-        .flat_map(|day| (0..24 * 60).filter(move |&minute| grid.is_label(minute)).map(move |minute| (day, minute)))
+        .flat_map(|day| {
+            (0..24 * 60).filter(move |&minute| grid.is_label(minute)).map(move |minute| (day, minute))
+        })
         .map(|(day, minute)| day.and_time(chrono::NaiveTime::MIN) + TimeDelta::minutes(i64::from(minute)))
         .collect();
     let symbols = ["000001.SZ", "600519.SH"].map(|text| text.parse::<Symbol>().unwrap());
@@ -280,7 +287,12 @@ fn minute_bars(grid: Grid) -> impl Strategy<Value = Vec<MinuteBar>> {
 }
 
 /// Writes rows as files of a dialect, reads them back, by name and where the header tells by itself, and compares.
-fn round_trip<R: FromRow>(dialect: &Arc<Dialect>, kind: Kind, rows: &[R], expected: impl Fn(R, &dyn Fn(Column) -> bool) -> R) {
+fn round_trip<R: FromRow>(
+    dialect: &Arc<Dialect>,
+    kind: Kind,
+    rows: &[R],
+    expected: impl Fn(R, &dyn Fn(Column) -> bool) -> R,
+) {
     let folder = Folder::new();
     let mut groups: BTreeMap<Symbol, Vec<R>> = BTreeMap::new();
     for &row in rows {
@@ -304,7 +316,8 @@ fn round_trip<R: FromRow>(dialect: &Arc<Dialect>, kind: Kind, rows: &[R], expect
         let expected: Vec<R> = rows.iter().map(|&row| expected(row, &written)).collect();
         for choice in [DialectChoice::Named(Arc::clone(dialect)), DialectChoice::Auto] {
             options.dialect = choice;
-            let mut loaded = load::open::<R>(&path, &options, 0).unwrap_or_else(|error| panic!("{}: {error}", dialect.name));
+            let mut loaded = load::open::<R>(&path, &options, 0)
+                .unwrap_or_else(|error| panic!("{}: {error}", dialect.name));
             assert_eq!(loaded.dialect_name(), dialect.name);
             let mut records = Vec::new();
             while let Some(block) = loaded.next().unwrap() {
@@ -397,7 +410,10 @@ fn a_header_that_does_not_tell_units_has_to_be_named() {
 #[test]
 fn a_header_of_another_kind_says_which() {
     let error = header_error("ts_code,trade_time,open,high,low,close,vol,amount\n", "auto", Kind::BarDay);
-    assert!(error.contains("stk_mins") && error.contains("bar:5m") && error.contains("stream.kind"), "{error}");
+    assert!(
+        error.contains("stk_mins") && error.contains("bar:5m") && error.contains("stream.kind"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -425,7 +441,10 @@ fn an_empty_file_is_an_error_and_a_header_alone_is_none() {
 
 #[test]
 fn column_order_an_index_column_and_the_case_of_names_do_not_matter() {
-    let read = days(",VOL,Amount,close,low,high,open,ts_code,trade_date\n7,2,2,10,9,11,10,000001.SZ,20240301\n", "auto");
+    let read = days(
+        ",VOL,Amount,close,low,high,open,ts_code,trade_date\n7,2,2,10,9,11,10,000001.SZ,20240301\n",
+        "auto",
+    );
     assert_eq!((read.records[0].vol, read.records[0].amount, read.lines[0]), (200.0, Some(2000.0), 2));
 }
 
@@ -443,7 +462,8 @@ fn packed_marked_and_quoted_files_read_alike() {
     assert_eq!(expected.len(), 2);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(PLAIN_ROWS.as_bytes()).unwrap();
-    let quoted = PLAIN_ROWS.lines().map(|line| format!("\"{}\"\r\n", line.replace(',', "\",\""))).collect::<String>();
+    let quoted =
+        PLAIN_ROWS.lines().map(|line| format!("\"{}\"\r\n", line.replace(',', "\",\""))).collect::<String>();
     for (name, bytes) in [
         ("a.csv.gz", gzip.finish().unwrap()),
         ("a.csv.zst", zstd::encode_all(Cursor::new(PLAIN_ROWS), 1).unwrap()),
@@ -481,7 +501,8 @@ fn utf_16_is_refused_in_words() {
     let path = Folder::new();
     let path = path.file("x.csv", b"\xff\xfed\0a\0t\0e\0");
     let error = load::open::<DayBar>(&path, &options(Kind::BarDay, "auto"), 0).err().unwrap();
-    assert!(format!("{:#}", anyhow::Error::from(error)).contains("UTF-16"));
+    assert!(error.to_string().contains("UTF-16"), "{error}");
+    assert_eq!(error.reason(), Some(Reason::HeaderUnknown));
 }
 
 #[test]
@@ -520,7 +541,10 @@ fn a_suspension_is_skipped_in_all_its_forms() {
     let blank = "date,code,open,high,low,close,preclose,volume,amount,adjustflag,tradestatus\n\
                  2024-03-01,sz.000001,10,10,10,10,10,,,3,1\n2024-03-04,sz.000001,10,10,10,10,10,0,0,3,0\n";
     let baostock = days(blank, "auto");
-    let joinquant = days(",open,close,high,low,volume,money,paused,factor\n2024-03-01,10,10,10,10,0.0,0.0,1.0,1.0\n2024-03-04,10,10,10,10,0.0,0.0,0.0,1.0\n", "joinquant");
+    let joinquant = days(
+        ",open,close,high,low,volume,money,paused,factor\n2024-03-01,10,10,10,10,0.0,0.0,1.0,1.0\n2024-03-04,10,10,10,10,0.0,0.0,0.0,1.0\n",
+        "joinquant",
+    );
     let tushare = tushare(&["000001.SZ,20240301,0,0,0,10,0,0", "000001.SZ,20240304,,,,,,"]);
     for read in [baostock, joinquant, tushare] {
         assert_eq!((read.rows, read.skipped), (2, BTreeMap::from([(Reason::Suspended, 2)])));
@@ -633,7 +657,8 @@ fn beijing_is_renumbered_where_asked() {
 
 #[test]
 fn a_bare_code_needs_a_declared_exchange() {
-    let text = "日期,股票代码,开盘,收盘,最高,最低,成交量,成交额,振幅\n2024-03-01,600000,10,10,11,9,2,2000,1\n";
+    let text =
+        "日期,股票代码,开盘,收盘,最高,最低,成交量,成交额,振幅\n2024-03-01,600000,10,10,11,9,2,2000,1\n";
     let mut options = options(Kind::BarDay, "auto");
     let refused = named_days("x.csv", text, &options);
     assert!(refused_as(&refused, Reason::SymbolIllegal).findings[0].value.contains("declare the exchange"));
@@ -661,13 +686,17 @@ fn after_hours_rows_are_skipped_and_other_strange_labels_refused() {
     }
     let read = minutes("sz000001.csv", &text, "akshare", Grid::M1);
     assert_eq!((read.records.len(), read.skipped), (241, BTreeMap::from([(Reason::AfterHours, 2)])));
-    assert_eq!(read.refused.iter().filter(|refusal| refusal.findings[0].reason == Reason::FrameIllegal).count(), 4);
+    assert_eq!(
+        read.refused.iter().filter(|refusal| refusal.findings[0].reason == Reason::FrameIllegal).count(),
+        4
+    );
 }
 
 #[test]
 fn minutes_without_volume_stay_unless_the_whole_day_has_none() {
     let quiet = minute_rows("2024-03-04", |_| 0);
-    let busy = minute_rows("2024-03-01", |minute| u32::from(minute != 14 * 60 + 58 && minute != 14 * 60 + 59));
+    let busy =
+        minute_rows("2024-03-01", |minute| u32::from(minute != 14 * 60 + 58 && minute != 14 * 60 + 59));
     for text in [format!("{busy}{quiet}"), format!("{quiet}{busy}")] {
         for memory in [0, 1 << 20] {
             let mut options = options(Kind::BarMinute(Grid::M1), "akshare");
@@ -683,7 +712,8 @@ fn minutes_without_volume_stay_unless_the_whole_day_has_none() {
 #[test]
 fn an_unfinished_day_without_volume_is_not_yet_a_suspension() {
     let folder = Folder::new();
-    let text: String = minute_rows("2024-03-01", |_| 0).lines().take(5).map(|line| format!("{line}\n")).collect();
+    let text: String =
+        minute_rows("2024-03-01", |_| 0).lines().take(5).map(|line| format!("{line}\n")).collect();
     let path = folder.file("sz000001.csv", format!("{MINUTE_HEADER}{text}"));
     let mut options = options(Kind::BarMinute(Grid::M1), "akshare");
     assert_eq!(read::<MinuteBar>(&path, &options).skipped, BTreeMap::from([(Reason::Suspended, 5)]));
@@ -729,10 +759,16 @@ fn tushare_file(rows: &[String]) -> Read<DayBar> {
 #[test]
 fn a_wrong_unit_refuses_the_file_in_one_letter() {
     for (vol, amount, guess) in [(10_000, 100, "手"), (100, 100_000, "千元"), (100, 150, "adjusted")] {
-        let read = tushare_file(&month(|day| format!("000001.SZ,{},10,11,9,10,{vol},{amount}", day.format("%Y%m%d"))));
+        let read = tushare_file(&month(|day| {
+            format!("000001.SZ,{},10,11,9,10,{vol},{amount}", day.format("%Y%m%d"))
+        }));
         assert_eq!((read.records.len(), read.refused.len()), (0, 1));
         let letter = refused_as(&read, Reason::UnitsOrAdjusted);
-        assert_eq!((letter.rows, letter.row, letter.findings.len()), (20, 2, 11), "a summary and ten examples");
+        assert_eq!(
+            (letter.rows, letter.row, letter.findings.len()),
+            (20, 2, 11),
+            "a summary and ten examples"
+        );
         assert!(letter.findings[0].value.contains(guess), "{}", letter.findings[0].value);
         assert!(letter.findings[1].value.contains("line 2"), "{}", letter.findings[1].value);
     }
@@ -754,7 +790,8 @@ fn one_bad_security_of_many_is_refused_alone() {
 
 #[test]
 fn an_index_is_not_measured_by_turnover() {
-    let read = tushare_file(&month(|day| format!("000001.SH,{},3000,3010,2990,3005,100,100", day.format("%Y%m%d"))));
+    let read =
+        tushare_file(&month(|day| format!("000001.SH,{},3000,3010,2990,3005,100,100", day.format("%Y%m%d"))));
     assert_eq!((read.records.len(), read.warned.len()), (20, 0));
 }
 
@@ -768,7 +805,13 @@ fn without_turnover_each_row_is_counted_unchecked() {
 fn adjusted_prices_are_refused_by_what_the_file_says_of_itself() {
     let baostock = |flag: &str| {
         let rows = month(|day| format!("{day},sz.000001,10,11,9,10,10,200,2000,{flag}"));
-        days(&format!("date,code,open,high,low,close,preclose,volume,amount,adjustflag\n{}\n", rows.join("\n")), "auto")
+        days(
+            &format!(
+                "date,code,open,high,low,close,preclose,volume,amount,adjustflag\n{}\n",
+                rows.join("\n")
+            ),
+            "auto",
+        )
     };
     assert_eq!(baostock("3").records.len(), 20);
     assert_eq!(refused_as(&baostock("2"), Reason::PriceBasis).rows, 20);
@@ -776,7 +819,11 @@ fn adjusted_prices_are_refused_by_what_the_file_says_of_itself() {
         let rows = month(|day| format!("{day},10,10,11,9,200,2000,{}", factor(day)));
         let mut options = options(Kind::BarDay, "auto");
         options.price_basis = basis;
-        named_days("000001.XSHE.csv", &format!(",open,close,high,low,volume,money,factor\n{}\n", rows.join("\n")), &options)
+        named_days(
+            "000001.XSHE.csv",
+            &format!(",open,close,high,low,volume,money,factor\n{}\n", rows.join("\n")),
+            &options,
+        )
     };
     assert_eq!(joinquant(|_| "1.0", None).records.len(), 20);
     let constant = joinquant(|_| "1.415", None);
@@ -792,7 +839,10 @@ fn adjusted_prices_are_refused_by_what_the_file_says_of_itself() {
 fn tdx_says_its_price_basis_above_the_header() {
     let file = |basis: &str| {
         let rows = month(|day| format!("{},10,11,9,10,200,2000.00", day.format("%Y/%m/%d")));
-        let text = format!("601003 柳钢股份 日线 {basis}\n      日期\t    开盘\t    最高\t    最低\t    收盘\t    成交量\t    成交额\n{}\n数据来源:通达信\n", rows.join("\n"));
+        let text = format!(
+            "601003 柳钢股份 日线 {basis}\n      日期\t    开盘\t    最高\t    最低\t    收盘\t    成交量\t    成交额\n{}\n数据来源:通达信\n",
+            rows.join("\n")
+        );
         let bytes = encoding_rs::GB18030.encode(&text).0.into_owned();
         let path = Folder::new();
         let path = path.file("SH#601003.txt", bytes);
@@ -806,7 +856,8 @@ fn tdx_says_its_price_basis_above_the_header() {
 
 #[test]
 fn shifted_dates_refuse_the_file_and_stray_ones_only_their_rows() {
-    let shifted = month(|day| format!("000001.SZ,{},10,11,9,10,100,100", (day - TimeDelta::days(1)).format("%Y%m%d")));
+    let shifted =
+        month(|day| format!("000001.SZ,{},10,11,9,10,100,100", (day - TimeDelta::days(1)).format("%Y%m%d")));
     let read = tushare_file(&shifted);
     assert_eq!(refused_as(&read, Reason::FramesShifted).rows, 20);
     let mut stray = month(|day| format!("000001.SZ,{},10,11,9,10,100,100", day.format("%Y%m%d")));
@@ -931,19 +982,19 @@ fn too_many_rows_out_of_order_say_what_to_do() {
 #[test]
 fn a_file_that_shrinks_between_the_passes_is_noticed() {
     let folder = Folder::new();
-    let rows: String = month(|day| format!("000001.SZ,{},10,11,9,10,100,100\n", day.format("%Y%m%d"))).concat();
+    let rows: String = (1..50_000).map(|code| format!("{code:06}.SZ,20240301,10,11,9,10,100,100\n")).collect();
     let path = folder.file("x.csv", format!("{TUSHARE}{rows}"));
     let mut options = options(Kind::BarDay, "tushare");
     options.file_bytes_memory_max = 0;
     let mut loaded = load::open::<DayBar>(&path, &options, 0).unwrap();
     fs::write(&path, TUSHARE).unwrap();
-    // What was buffered before may still come; then the loss is told.
+    // What was buffered before still comes; then the loss is told.
     let error = loop {
         match loaded.next() {
             Ok(Some(_)) => {}
-            Ok(None) => break None,
-            Err(error) => break Some(error),
+            Ok(None) => panic!("the loss was not told"),
+            Err(error) => break error,
         }
     };
-    assert!(error.is_none_or(|error| matches!(error, LoadError::Changed { .. })));
+    assert!(matches!(error, LoadError::Changed { rows: 49_999, .. }), "{error}");
 }

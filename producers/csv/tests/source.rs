@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
 use common::{
     Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
@@ -38,12 +38,12 @@ fn market(dice: &mut Dice) -> (tempfile::TempDir, u64) {
         let mut text = file(&rows(code, 0, count, 0));
         read += u64::try_from(count).unwrap();
         if dice.one_in(3) {
-            text.push_str(&format!("{},2024-03-04,5,4,3,3.5,100,350,,,,\n", common::symbol(code).get()));
+            writeln!(text, "{},2024-03-04,5,4,3,3.5,100,350,,,,", common::symbol(code).get()).unwrap();
             read += 1;
         }
         if dice.one_in(3) && count > 0 {
             let again = text.lines().nth(1).unwrap().to_owned();
-            text.push_str(&format!("{again}\n"));
+            writeln!(text, "{again}").unwrap();
             read += 1;
         }
         if dice.one_in(4) {
@@ -408,4 +408,50 @@ async fn side_files_alone_make_reference_days_once() {
     append(&side.path().join("adj_factor.txt"), "000001.SZ,20190107,102\n000001.SZ,20190201,103\n");
     run_kind(&mut world, &settings, Kind::RefDay, faults, &mut dice).await;
     assert_eq!(world.stream.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_joins_what_its_side_files_say_when_a_bar_comes() {
+    let (folder, _) = folder_with(&[("a.csv", file(&rows(1, 0, 1, 0)))]);
+    let side = tempfile::tempdir().unwrap();
+    let settings = with_side_files(daemon(folder.path()), side.path());
+    let mut world = World::new();
+    let (mut source, _, _) = source::<DayBar>(&settings, Kind::BarDay, true);
+    source.open(&world.cursors).await.unwrap();
+    until(&mut world, &mut source, 1).await;
+    append(&side.path().join("adj_factor.txt"), "000002.SZ,20190102,7.5\n");
+    write(&folder.path().join("b.csv"), &file(&rows(2, 0, 1, 0)));
+    until(&mut world, &mut source, 2).await;
+    assert_eq!(world.stream[1].1.adjust, Some(7.5));
+}
+
+#[tokio::test]
+async fn many_side_files_join_as_one() {
+    let (_folder, paths) = folder_with(&[("a.csv", file(&rows(1, 0, 3, 0)))]);
+    let (side, _) = folder_with(&[
+        ("20190102.csv", "ts_code,trade_date,adj_factor\n000001.SZ,20190102,2\n".to_owned()),
+        (
+            "20190103.csv",
+            "ts_code,trade_date,adj_factor\n000001.SZ,20190103,2\n000001.SZ,20190102,3\n".to_owned(),
+        ),
+    ]);
+    let folder = side.path().to_str().unwrap().to_owned();
+    let settings = CsvSettings { adj_factor: vec![folder], ..settings(&[&paths[0]]) };
+    let mut world = World::new();
+    run(&mut world, &settings).await;
+    let factors: Vec<_> = world.stream.iter().map(|(_, bar)| bar.adjust).collect();
+    assert_eq!(factors, [Some(3.0), Some(2.0), None]);
+}
+
+#[tokio::test]
+async fn a_side_file_that_does_not_read_stops_the_start() {
+    let (folder, paths) =
+        folder_with(&[("a.csv", file(&rows(1, 0, 3, 0))), ("odd.txt", "what,is,this\n1,2,3\n".to_owned())]);
+    for name in ["odd.txt", "absent.txt"] {
+        let path = folder.path().join(name).to_str().unwrap().to_owned();
+        let settings = CsvSettings { adj_factor: vec![path], ..settings(&[&paths[0]]) };
+        let (mut source, _, _) = source::<DayBar>(&settings, Kind::BarDay, false);
+        let error = format!("{:#}", source.open(&sqep::Cursors::default()).await.unwrap_err());
+        assert!(error.contains("csv.adj_factor") && error.contains(name), "{error}");
+    }
 }

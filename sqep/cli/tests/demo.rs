@@ -112,10 +112,10 @@ fn thousands(number: usize) -> String {
 #[test]
 fn another_market_in_the_same_folder_goes_on_and_the_later_row_wins() {
     let folder = TempDir::new().unwrap();
-    agrees(&demo(folder.path(), &["--symbols", "20", "--days", "40", "--seed", "1"]).output().unwrap());
-    agrees(&demo(folder.path(), &["--symbols", "20", "--days", "40"]).output().unwrap());
+    agrees(&demo(folder.path(), &["--symbols", "40", "--days", "40", "--seed", "1"]).output().unwrap());
+    agrees(&demo(folder.path(), &["--symbols", "40", "--days", "40"]).output().unwrap());
     let archive = archive(folder.path());
-    for bar in market(20, 40) {
+    for bar in market(40, 40) {
         let at = archive.binary_search_by_key(&bar.key(), Record::key).unwrap();
         assert_eq!(archive[at], bar);
     }

@@ -3,7 +3,10 @@
 //! Knows which Arrow type each field has; must not trust a byte of what it decodes: lengths and offsets are proved
 //! against the payload before the library sees them.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    fmt::Display,
+    sync::{Arc, LazyLock},
+};
 
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, RecordBatch,
@@ -210,8 +213,11 @@ fn prove(payload: &[u8], records_max: usize) -> Result<usize, CodecError> {
     if schema_seen { Ok(records) } else { Err(because("no schema")) }
 }
 
+/// The metadata of a message and what follows it.
+type Frame<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits one message's metadata off; `None` at the end of the stream.
-fn frame(rest: &[u8]) -> Result<Option<(&[u8], &[u8])>, CodecError> {
+fn frame(rest: &[u8]) -> Result<Option<Frame<'_>>, CodecError> {
     let word = |bytes: &[u8]| bytes.first_chunk::<4>().map(|word| u32::from_le_bytes(*word));
     let Some(mut size) = word(rest) else {
         return if rest.is_empty() { Ok(None) } else { Err(because("cut off in a length")) };
@@ -294,7 +300,9 @@ fn fill<R: Record>(
     match field.kind {
         Type::Symbol => fill_symbols(column.as_primitive::<Int32Type>(), at, field, rows, start),
         Type::Date => fill_dates(column.as_primitive::<Date32Type>(), at, field, rows, start),
-        Type::Minute => fill_minutes(column.as_primitive::<TimestampMillisecondType>(), at, field, rows, start),
+        Type::Minute => {
+            fill_minutes(column.as_primitive::<TimestampMillisecondType>(), at, field, rows, start)
+        }
         Type::Float => {
             fill_floats(column.as_primitive::<Float64Type>(), at, rows);
             Ok(())
@@ -306,7 +314,7 @@ fn fill<R: Record>(
     }
 }
 
-fn wrong(field: &Field, row: usize, value: impl ToString) -> CodecError {
+fn wrong(field: &Field, row: usize, value: impl Display) -> CodecError {
     CodecError::Value { field: field.name.to_owned(), row: row + 1, value: value.to_string() }
 }
 

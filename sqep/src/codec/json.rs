@@ -24,7 +24,12 @@ fn malformed(error: &serde_json::Error) -> CodecError {
 pub(crate) fn iso(wall: NaiveDateTime) -> Option<String> {
     let instant = shanghai::instant_ms(wall)?;
     let offset = TimeDelta::milliseconds(wall.and_utc().timestamp_millis() - instant);
-    Some(format!("{}+{:02}:{:02}", wall.format("%Y-%m-%dT%H:%M:%S%.f"), offset.num_hours(), offset.num_minutes() % 60))
+    Some(format!(
+        "{}+{:02}:{:02}",
+        wall.format("%Y-%m-%dT%H:%M:%S%.f"),
+        offset.num_hours(),
+        offset.num_minutes() % 60
+    ))
 }
 
 struct RowJson<'a, R> {

@@ -29,9 +29,13 @@ pub struct Embedded {
 /// The server's program on this machine.
 pub fn find() -> anyhow::Result<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        std::env::split_paths(&paths).chain(["/usr/bin", "/usr/local/bin", "/usr/sbin"].map(PathBuf::from)).collect();
-    let found = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|p| p.exists());
+    let folders: Vec<PathBuf> = std::env::split_paths(&paths)
+        .chain(["/usr/bin", "/usr/local/bin", "/usr/sbin"].map(PathBuf::from))
+        .collect();
+    let found = NAMES
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|p| p.exists());
     found.context(
         "neither redis-server nor valkey-server is installed; on Debian or Ubuntu: apt-get install redis-server",
     )

@@ -136,7 +136,8 @@ impl RedisInlet {
     async fn entries_read(&mut self, at: EntryId) -> Result<u64, TransportError> {
         let stream = self.keys.stream().to_owned();
         let open = self.opened()?;
-        let Some(info) = open.connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(&stream)).await? else {
+        let Some(info) = open.connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(&stream)).await?
+        else {
             return Ok(0);
         };
         let added = reply::number(reply::member(&info, "entries-added")).unwrap_or(0);
@@ -169,7 +170,8 @@ impl RedisInlet {
             Some(Value::Array(groups)) => groups,
             _ => Vec::new(),
         };
-        let mine = groups.iter().find(|info| reply::member(info, "name").map(reply::text).as_ref() == Some(&group));
+        let mine =
+            groups.iter().find(|info| reply::member(info, "name").map(reply::text).as_ref() == Some(&group));
         let delivered = mine.and_then(|info| reply::member(info, "last-delivered-id")).map(reply::id);
         open.seen = delivered.unwrap_or_default();
         let parse = |text: Option<String>| text.and_then(|text| text.parse().ok());
@@ -207,7 +209,10 @@ impl Inlet for RedisInlet {
             return Ok(());
         }
         warn!("raising the ids of {} above {floor}: it is younger than what the sink holds", keys.stream());
-        open.connection.run::<Value>(Script::new(RAISE).key(keys.stream()).arg(floor.to_string())).await.map(drop)
+        open.connection
+            .run::<Value>(Script::new(RAISE).key(keys.stream()).arg(floor.to_string()))
+            .await
+            .map(drop)
     }
 
     async fn place(&mut self, at: EntryId) -> Result<Held<()>, TransportError> {

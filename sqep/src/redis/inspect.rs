@@ -71,7 +71,13 @@ impl Inspector {
         let (mut cursor, mut keys) = (0u64, Vec::new());
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}:{{*}}")).arg("COUNT").arg(1000).arg("TYPE").arg("stream");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{prefix}:{{*}}"))
+                .arg("COUNT")
+                .arg(1000)
+                .arg("TYPE")
+                .arg("stream");
             let (next, mut page): (u64, Vec<String>) = self.connection.ask(&scan).await?;
             keys.append(&mut page);
             cursor = next;
@@ -95,7 +101,14 @@ impl Inspector {
         };
         let mut facts = redis::pipe();
         facts.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(64);
-        facts.cmd("GET").arg(keys.source()).cmd("XLEN").arg(keys.dead()).cmd("MEMORY").arg("USAGE").arg(keys.dead());
+        facts
+            .cmd("GET")
+            .arg(keys.source())
+            .cmd("XLEN")
+            .arg(keys.dead())
+            .cmd("MEMORY")
+            .arg("USAGE")
+            .arg(keys.dead());
         let (bytes, source, dead_letters, dead_bytes): (Option<u64>, Option<String>, u64, Option<u64>) =
             self.connection.ask_all(&facts).await?;
         let totals = match &source {
@@ -122,7 +135,11 @@ impl Inspector {
         })
     }
 
-    async fn totals(&mut self, keys: &Keys, source: &str) -> Result<Option<serde_json::Value>, TransportError> {
+    async fn totals(
+        &mut self,
+        keys: &Keys,
+        source: &str,
+    ) -> Result<Option<serde_json::Value>, TransportError> {
         let mut get = redis::cmd("HGET");
         let text: Option<String> = self.connection.ask(get.arg(keys.cursor(source)).arg("totals")).await?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
@@ -149,11 +166,26 @@ impl Inspector {
             _ => None,
         };
         let lag_ms = last.ms.saturating_sub(settled.unwrap_or_default().ms);
-        Ok(GroupStatus { group, pending, lag, settled, delivered, oldest_pending, lag_ms, holder, lease_ms: u64::try_from(ttl).ok() })
+        Ok(GroupStatus {
+            group,
+            pending,
+            lag,
+            settled,
+            delivered,
+            oldest_pending,
+            lag_ms,
+            holder,
+            lease_ms: u64::try_from(ttl).ok(),
+        })
     }
 
     /// Entries after `after`, waiting up to `wait_ms` for the first; for looking, not for delivery.
-    pub async fn read(&mut self, key: &str, after: EntryId, wait_ms: u64) -> Result<Vec<Entry>, TransportError> {
+    pub async fn read(
+        &mut self,
+        key: &str,
+        after: EntryId,
+        wait_ms: u64,
+    ) -> Result<Vec<Entry>, TransportError> {
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(16).arg("BLOCK").arg(wait_ms.clamp(1, 5_000)).arg("STREAMS").arg(key);
         let value: Value = self.connection.ask(read.arg(after.to_string())).await?;

@@ -96,7 +96,9 @@ impl Lease {
                 continue;
             }
             if !said {
-                warn!("another reader holds {key}: {found}; waiting for it to end, at most {time:?} after it is gone");
+                warn!(
+                    "another reader holds {key}: {found}; waiting for it to end, at most {time:?} after it is gone"
+                );
                 said = true;
             }
             sleep((time / 10).min(Duration::from_millis(500))).await;

@@ -14,8 +14,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline, RedisError,
+    Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use serde::Deserialize;
 
@@ -88,11 +88,9 @@ impl Server {
     /// Reads the settings and the password; does not connect yet.
     pub fn new(settings: &RedisSettings) -> anyhow::Result<Server> {
         let name = without_password(&settings.url);
-        let mut info = settings
-            .url
-            .as_str()
-            .into_connection_info()
-            .with_context(|| format!("redis.url {name:?} is not a Redis URL such as redis://127.0.0.1:6379"))?;
+        let mut info = settings.url.as_str().into_connection_info().with_context(|| {
+            format!("redis.url {name:?} is not a Redis URL such as redis://127.0.0.1:6379")
+        })?;
         if let Some(password) = password(settings)? {
             info = info.clone().set_redis_settings(info.redis_settings().clone().set_password(password));
         }
@@ -230,7 +228,7 @@ impl Connection {
             bytes_max: number("maxmemory"),
             policy: value("maxmemory_policy"),
             append_only: value("aof_enabled") == "1",
-            snapshots: snapshots.ok().flatten().is_some_and(|value| reply::config_value(&value) != ""),
+            snapshots: snapshots.ok().flatten().is_some_and(|value| !reply::config_value(&value).is_empty()),
         })
     }
 
@@ -251,7 +249,9 @@ impl Connection {
         match (health.append_only, health.snapshots) {
             (true, _) => tracing::info!("redis at {name} writes an append-only file"),
             (false, true) => tracing::warn!("redis at {name} takes snapshots only: a crash loses minutes"),
-            (false, false) => tracing::warn!("redis at {name} keeps nothing on disk: a restart loses the stream"),
+            (false, false) => {
+                tracing::warn!("redis at {name} keeps nothing on disk: a restart loses the stream");
+            }
         }
         Ok(health)
     }

@@ -5,7 +5,7 @@ use redis::{Pipeline, Value};
 
 use super::{Connection, Server, keys::Keys, keys::StreamSettings, reply};
 use crate::{
-    Cursors, EntryId, Totals,
+    Cursors, EntryId, Stamp, Totals,
     letter::Letter,
     transport::{Outgoing, Outlet, Published, Transaction, TransportError},
     wire,
@@ -36,14 +36,12 @@ impl RedisOutlet {
     }
 
     async fn connected(&mut self) -> Result<Connection, TransportError> {
-        match &self.connection {
-            Some(connection) => Ok(connection.clone()),
-            None => {
-                let connection = self.server.connect().await?;
-                self.connection = Some(connection.clone());
-                Ok(connection)
-            }
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
         }
+        let connection = self.server.connect().await?;
+        self.connection = Some(connection.clone());
+        Ok(connection)
     }
 
     /// Only one source a stream, unless shared.
@@ -69,8 +67,8 @@ impl RedisOutlet {
         for (name, value) in fields {
             match (name.as_str(), name.strip_prefix(FIELD)) {
                 (_, Some(field)) => drop(cursors.fields.insert(field.to_owned(), value)),
-                ("seq", _) => cursors.seq = value.parse().unwrap_or(0),
-                ("writer", _) => cursors.writer = value,
+                ("seq", _) => cursors.stamp.seq = value.parse().unwrap_or(0),
+                ("writer", _) => cursors.stamp.writer = value,
                 ("totals", _) => cursors.totals = serde_json::from_str::<Totals>(&value).unwrap_or_default(),
                 _ => {}
             }
@@ -94,13 +92,15 @@ impl RedisOutlet {
             let keys = self.keys(partition);
             let backlogs = backlogs(connection, &keys).await?;
             let named = &self.settings.groups;
-            for name in named.iter().filter(|name| !backlogs.groups.iter().any(|group| group.name == **name)) {
+            for name in named.iter().filter(|name| !backlogs.groups.iter().any(|group| group.name == **name))
+            {
                 if backlogs.length > self.settings.backlog_entries_max {
                     return Ok(Some(format!("group {name:?} of stream.groups has settled nothing yet")));
                 }
             }
             let counts = |name: &String| named.is_empty() || named.contains(name);
-            let over = |group: &&Backlog| counts(&group.name) && group.unsettled > self.settings.backlog_entries_max;
+            let over =
+                |group: &&Backlog| counts(&group.name) && group.unsettled > self.settings.backlog_entries_max;
             if let Some(group) = backlogs.groups.iter().find(over) {
                 let (stream, max) = (keys.stream(), self.settings.backlog_entries_max);
                 return Ok(Some(format!(
@@ -118,7 +118,9 @@ impl RedisOutlet {
         let percent = self.settings.memory_percent_max;
         if health.bytes_max > 0 && health.used_bytes * 100 > health.bytes_max * percent {
             let (used, max) = (health.used_bytes >> 20, health.bytes_max >> 20);
-            return Ok(Some(format!("redis uses {used} MiB, over {percent} % of its maxmemory of {max} MiB")));
+            return Ok(Some(format!(
+                "redis uses {used} MiB, over {percent} % of its maxmemory of {max} MiB"
+            )));
         }
         dead_room(connection, &self.keys(0), self.settings.dead_bytes_max, 0).await
     }
@@ -168,7 +170,8 @@ pub(super) async fn backlogs(connection: &mut Connection, keys: &Keys) -> Result
     let groups = groups.iter().map(|group| {
         let delivered = reply::member(group, "last-delivered-id").map(reply::id).unwrap_or_default();
         let pending = reply::number(reply::member(group, "pending")).unwrap_or(0);
-        let lag = if delivered >= last { 0 } else { reply::number(reply::member(group, "lag")).unwrap_or(length) };
+        let lag =
+            if delivered >= last { 0 } else { reply::number(reply::member(group, "lag")).unwrap_or(length) };
         let name = reply::member(group, "name").map(reply::text).unwrap_or_default();
         Backlog { name, pending, unsettled: pending + lag.min(length), delivered }
     });
@@ -178,7 +181,11 @@ pub(super) async fn backlogs(connection: &mut Connection, keys: &Keys) -> Result
 /// The last id a stream gave out; zero for a stream that is not there.
 pub(super) async fn last_id(connection: &mut Connection, keys: &Keys) -> Result<EntryId, TransportError> {
     let info = connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(keys.stream())).await?;
-    Ok(info.as_ref().and_then(|info| reply::member(info, "last-generated-id")).map(reply::id).unwrap_or_default())
+    Ok(info
+        .as_ref()
+        .and_then(|info| reply::member(info, "last-generated-id"))
+        .map(reply::id)
+        .unwrap_or_default())
 }
 
 /// Adds a letter to a pipeline.
@@ -202,7 +209,8 @@ pub(super) fn letter_fields(letter: &Letter) -> Vec<(Vec<u8>, Vec<u8>)> {
         ("n", letter.rows().to_string().into()),
         ("rows", rows),
     ];
-    let original = letter.fields.iter().map(|(name, value)| ([b"e:", name.as_slice()].concat(), value.clone()));
+    let original =
+        letter.fields.iter().map(|(name, value)| ([b"e:", name.as_slice()].concat(), value.clone()));
     own.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).chain(original).collect()
 }
 
@@ -220,7 +228,7 @@ impl Outlet for RedisOutlet {
 
     async fn publish(
         &mut self,
-        expected: &Cursors,
+        expected: &Stamp,
         transaction: &Transaction,
     ) -> Result<Published, TransportError> {
         let mut connection = self.connected().await?;
@@ -237,18 +245,24 @@ impl Outlet for RedisOutlet {
             transaction.entries.iter().partition(|entry| entry.partition == 0);
         if !others.is_empty() {
             let mut pipeline = redis::pipe();
-            others.into_iter().for_each(|entry| self.add(&mut pipeline, entry));
+            for entry in others {
+                self.add(&mut pipeline, entry);
+            }
             connection.ask_all::<()>(&pipeline).await?;
         }
         let mut pipeline = redis::pipe();
         pipeline.atomic();
-        first.into_iter().for_each(|entry| self.add(&mut pipeline, entry));
-        transaction.letters.iter().for_each(|letter| bury(&mut pipeline, &keys.dead(), letter));
-        let totals = serde_json::to_string(&transaction.cursors.totals)
+        for entry in first {
+            self.add(&mut pipeline, entry);
+        }
+        for letter in &transaction.letters {
+            bury(&mut pipeline, &keys.dead(), letter);
+        }
+        let totals = serde_json::to_string(&transaction.totals)
             .context("totals as text")
             .map_err(TransportError::Wrong)?;
         let set = pipeline.cmd("HSET").arg(&cursor);
-        set.arg("seq").arg(transaction.cursors.seq).arg("writer").arg(&transaction.cursors.writer);
+        set.arg("seq").arg(transaction.stamp.seq).arg("writer").arg(&transaction.stamp.writer);
         set.arg("totals").arg(totals);
         for (name, value) in &transaction.changed {
             set.arg(format!("{FIELD}{name}")).arg(value);

@@ -173,9 +173,10 @@ fn list(plan: &Plan, sessions: &[NaiveDate]) -> Vec<Security> {
     let listed = |symbol: Symbol, board: Board| {
         let mut rng = Rng::of(&[plan.seed, 2, u64::try_from(symbol.get()).unwrap_or(0)]);
         let at = usize::try_from(1 + rng.below(LISTS_LATE_SESSIONS_MAX)).unwrap_or(0);
-        match rng.once_in(LISTS_LATE_ONE_IN) && board.is_stock() {
-            true => sessions.get(at).copied().unwrap_or(NaiveDate::MAX).max(board.opened()),
-            false => board.opened(),
+        if rng.once_in(LISTS_LATE_ONE_IN) && board.is_stock() {
+            sessions.get(at).copied().unwrap_or(NaiveDate::MAX).max(board.opened())
+        } else {
+            board.opened()
         }
     };
     board::securities(plan.symbols)

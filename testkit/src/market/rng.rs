@@ -1,4 +1,4 @@
-//! Random numbers that are the same on every machine and for ever: SplitMix64, whole numbers, and floats made only of
+//! Random numbers that are the same on every machine and for ever: `SplitMix64`, whole numbers, and floats made only of
 //! operations that IEEE 754 rounds one way. Must not know what they are used for.
 
 /// A sequence of its own for every name it is made of.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::NaiveDate;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sqep::{
-    Calendar, Chunk, Cursors, DayBar, Exchange, Reason, Record, Refusal, Source, Symbol, anyhow, check::Finding,
+    Calendar, Chunk, Cursors, DayBar, Exchange, Reason, Record, Refusal, Source, Symbol, anyhow,
+    check::Finding,
 };
 
 use super::Poison;
@@ -72,7 +73,8 @@ impl Script {
 fn bar(rng: &mut SmallRng, days: &[NaiveDate]) -> DayBar {
     let price = f64::from(rng.random_range(500..2_000)) / 100.0;
     DayBar {
-        symbol: Symbol::new(Exchange::SZ, rng.random_range(1..9)).unwrap_or_else(|| unreachable!("below 1,000,000")),
+        symbol: Symbol::new(Exchange::SZ, rng.random_range(1..9))
+            .unwrap_or_else(|| unreachable!("below 1,000,000")),
         frame: days[rng.random_range(0..days.len())],
         open: price,
         high: price + 0.5,

@@ -62,7 +62,13 @@ impl Shared {
     pub fn new(seed: u64, faults: Faults) -> Shared {
         let mut rng = SmallRng::seed_from_u64(seed);
         let server = Server::new(rng.random());
-        Shared(Arc::new(Mutex::new(World { rng, faults, server, store: Store::default(), broken: Vec::new() })))
+        Shared(Arc::new(Mutex::new(World {
+            rng,
+            faults,
+            server,
+            store: Store::default(),
+            broken: Vec::new(),
+        })))
     }
 
     /// The world, for one step.

@@ -116,7 +116,10 @@ impl Inlet for FakeInlet {
             let state = &world.server.state;
             let group = state.group.as_ref()?;
             let ids = group.pending.range((Bound::Excluded(after), Bound::Unbounded)).take(count);
-            Some(ids.map(|id| state.entries.get(id).cloned().unwrap_or(Entry { id: *id, fields: Vec::new() })).collect())
+            Some(
+                ids.map(|id| state.entries.get(id).cloned().unwrap_or(Entry { id: *id, fields: Vec::new() }))
+                    .collect(),
+            )
         });
         let found: Held<Option<Vec<Entry>>> = found.await?;
         self.asks_for_more(&mut self.world.lock());
@@ -143,7 +146,8 @@ impl Inlet for FakeInlet {
             let state = &mut world.server.state;
             let group = state.group.as_mut()?;
             let after = (Bound::Excluded(group.delivered), Bound::Unbounded);
-            let entries: Vec<Entry> = state.entries.range(after).take(count).map(|(_, entry)| entry.clone()).collect();
+            let entries: Vec<Entry> =
+                state.entries.range(after).take(count).map(|(_, entry)| entry.clone()).collect();
             group.pending.extend(entries.iter().map(|entry| entry.id));
             group.delivered = entries.last().map_or(group.delivered, |entry| entry.id);
             Some(entries)

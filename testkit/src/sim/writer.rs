@@ -1,7 +1,7 @@
 //! The way onto the simulated stream.
 
 use sqep::{
-    Cursors,
+    Cursors, Stamp,
     transport::{Outlet, Published, Transaction, TransportError},
     wire,
 };
@@ -39,7 +39,7 @@ impl Outlet for FakeOutlet {
 
     async fn publish(
         &mut self,
-        expected: &Cursors,
+        expected: &Stamp,
         transaction: &Transaction,
     ) -> Result<Published, TransportError> {
         self.world.step().await;
@@ -48,8 +48,7 @@ impl Outlet for FakeOutlet {
         if world.happens(|faults| faults.step) {
             return Err(gone("connection reset before the request"));
         }
-        let stored = &world.server.state.cursors;
-        if (stored.seq, &stored.writer) != (expected.seq, &expected.writer) {
+        if world.server.state.cursors.stamp != *expected {
             return Ok(Published::Conflict);
         }
         for entry in &transaction.entries {
@@ -61,9 +60,8 @@ impl Outlet for FakeOutlet {
         world.server.state.dead.extend(transaction.letters.iter().cloned());
         // As the real one does: changed fields are set, not the whole.
         let stored = &mut world.server.state.cursors;
-        stored.seq = transaction.cursors.seq;
-        stored.writer.clone_from(&transaction.cursors.writer);
-        stored.totals = transaction.cursors.totals.clone();
+        stored.stamp = transaction.stamp.clone();
+        stored.totals = transaction.totals.clone();
         stored.fields.extend(transaction.changed.iter().cloned());
         transaction.forget.iter().for_each(|name| drop(stored.fields.remove(name)));
         if world.happens(|faults| faults.step) {

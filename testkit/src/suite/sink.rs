@@ -40,7 +40,7 @@ fn rows(seed: u64, count: u32) -> Vec<Row<DayBar>> {
     let calendar = Calendar::published();
     let from = NaiveDate::from_ymd_opt(2023, 12, 1).unwrap_or_default();
     let days: Vec<NaiveDate> = calendar.sessions(from, calendar.last()).take(40).collect();
-    let row = |at: u32| {
+    let made = |at: u32| {
         let price = f64::from(rng.random_range(500..2_000)) / 100.0;
         let record = DayBar {
             symbol: Symbol::new(Exchange::SH, 600_000 + rng.random_range(0..30))
@@ -60,10 +60,10 @@ fn rows(seed: u64, count: u32) -> Vec<Row<DayBar>> {
         Row { record, version: EntryId::new(1_700_000_000_000 + u64::from(at / 7), 0).version(), source: 0 }
     };
     // As on a stream: a key once an entry.
-    let mut rows: Vec<Row<DayBar>> = (0..count).map(row).collect();
+    let mut rows: Vec<Row<DayBar>> = (0..count).map(made).collect();
     rows.sort_by_key(|row| row.version);
     let mut seen = std::collections::BTreeSet::new();
-    rows.retain(|row| seen.insert((row.version, row.record.key())));
+    rows.retain(|each| seen.insert((each.version, each.record.key())));
     rows
 }
 
@@ -94,7 +94,11 @@ async fn durable_on_ok_and_twice_is_once<R: Rig>(rig: &mut R) -> anyhow::Result<
     let mut sink = rig.open().await?;
     write(&mut sink, &rows).await?;
     drop(sink);
-    assert_eq!(rig.held().await?, expected(&rows), "what was written with Ok is there after the program has gone");
+    assert_eq!(
+        rig.held().await?,
+        expected(&rows),
+        "what was written with Ok is there after the program has gone"
+    );
     let mut sink = rig.open().await?;
     write(&mut sink, &rows).await?;
     write(&mut sink, &rows).await?;

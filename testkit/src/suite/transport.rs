@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqep::{
-    Cursors, DayBar, EntryId, Record,
+    Cursors, DayBar, EntryId, Record, Stamp,
     codec::Encoding,
     letter::Letter,
     transport::{Held, Inlet, Outgoing, Outlet, Published, Settlement, Transaction},
@@ -17,13 +17,17 @@ fn transaction(cursors: &Cursors, payloads: &[&str]) -> Transaction {
         records: 1,
         payload: payload.as_bytes().to_vec(),
     };
-    let mut after = cursors.clone();
-    after.seq += 1;
-    after.writer = "suite".to_owned();
-    after.totals.read += 1;
-    let changed = vec![("file".to_owned(), after.seq.to_string())];
-    after.fields.extend(changed.iter().cloned());
-    Transaction { entries: payloads.iter().map(entry).collect(), letters: Vec::new(), cursors: after, changed, forget: Vec::new() }
+    let stamp = Stamp { seq: cursors.stamp.seq + 1, writer: "suite".to_owned() };
+    let mut totals = cursors.totals.clone();
+    totals.read += 1;
+    let changed = vec![("file".to_owned(), stamp.seq.to_string())];
+    Transaction {
+        entries: payloads.iter().map(entry).collect(),
+        stamp,
+        totals,
+        changed,
+        ..Transaction::default()
+    }
 }
 
 fn yes<T: std::fmt::Debug>(held: Held<T>) -> T {
@@ -45,12 +49,25 @@ pub async fn transport<O: Outlet, I: Inlet, F: Future<Output = anyhow::Result<()
     let cursors = outlet.open().await?;
     assert_eq!(cursors, Cursors::default(), "nothing is stored yet");
     let first = transaction(&cursors, &["one", "two"]);
-    assert_eq!(outlet.publish(&cursors, &first).await?, Published::Done);
-    assert_eq!(outlet.publish(&cursors, &first).await?, Published::Conflict, "the same transaction again is refused whole");
-    assert_eq!(outlet.open().await?, first.cursors, "the cursor moved with the entries");
-    let twin = Cursors { writer: "twin".to_owned(), ..first.cursors.clone() };
-    let of_twin = transaction(&twin, &["three"]);
-    assert_eq!(outlet.publish(&twin, &of_twin).await?, Published::Conflict, "a twin at the same count is refused");
+    assert_eq!(outlet.publish(&cursors.stamp, &first).await?, Published::Done);
+    assert_eq!(
+        outlet.publish(&cursors.stamp, &first).await?,
+        Published::Conflict,
+        "the same transaction again is refused whole"
+    );
+    let stored = outlet.open().await?;
+    assert_eq!(
+        (&stored.stamp, &stored.totals),
+        (&first.stamp, &first.totals),
+        "the cursor moved with the entries"
+    );
+    assert_eq!(stored.fields, first.changed.iter().cloned().collect());
+    let twin = Stamp { writer: "twin".to_owned(), ..stored.stamp.clone() };
+    assert_eq!(
+        outlet.publish(&twin, &transaction(&stored, &["three"])).await?,
+        Published::Conflict,
+        "a twin at the same count is refused"
+    );
 
     let standing = inlet.open().await?;
     assert_eq!(standing.settled, None, "there is no group yet");
@@ -69,7 +86,10 @@ pub async fn transport<O: Outlet, I: Inlet, F: Future<Output = anyhow::Result<()
     assert_eq!(again.born, standing.born);
     assert_eq!(again.settled, Some(EntryId::ZERO));
     let mut pending = Vec::new();
-    while let Some(last) = Some(yes(inlet.pending(pending.last().map_or(EntryId::ZERO, |e: &sqep::wire::Entry| e.id)).await?)).filter(|e| !e.is_empty()) {
+    while let Some(last) =
+        Some(yes(inlet.pending(pending.last().map_or(EntryId::ZERO, |e: &sqep::wire::Entry| e.id)).await?))
+            .filter(|e| !e.is_empty())
+    {
         pending.extend(last);
     }
     assert_eq!(pending, entries, "what was handed out and not settled comes again");
@@ -98,7 +118,7 @@ pub async fn raise<O: Outlet, I: Inlet>(outlet: &mut O, inlet: &mut I) -> anyhow
     inlet.open().await?;
     inlet.raise(floor).await?;
     let cursors = outlet.open().await?;
-    outlet.publish(&cursors, &transaction(&cursors, &["late"])).await?;
+    outlet.publish(&cursors.stamp, &transaction(&cursors, &["late"])).await?;
     assert!(inlet.open().await?.last > floor, "a clock behind the floor does not matter");
     inlet.raise(EntryId::new(1, 0)).await?;
     assert!(inlet.open().await?.last > floor, "raising never lowers");

@@ -50,6 +50,10 @@ pub(crate) fn recognise(
     holds: Holds,
     path: &Path,
 ) -> Result<Match, LoadError> {
+    if head.contains(&0) {
+        let explanation = "it is no text in UTF-8 or GBK: a binary file, or UTF-16 to be saved as UTF-8".to_owned();
+        return Err(LoadError::HeaderUnknown { path: path.to_owned(), explanation });
+    }
     let coding = Coding::of(head);
     let text = coding.decode(head);
     let lines: Vec<&str> = text.lines().take(HEAD_LINES_MAX).collect();
@@ -61,7 +65,8 @@ pub(crate) fn recognise(
         DialectChoice::Auto => (builtin().to_vec(), true),
         DialectChoice::Named(dialect) => (vec![Arc::clone(dialect)], false),
     };
-    let mut found: Vec<Match> = dialects.iter().filter_map(|dialect| best(dialect, &head, holds, auto)).collect();
+    let mut found: Vec<Match> =
+        dialects.iter().filter_map(|dialect| best(dialect, &head, holds, auto)).collect();
     if found.len() == 1 {
         return found.pop().ok_or_else(|| LoadError::Empty(path.to_owned()));
     }
@@ -92,7 +97,8 @@ fn best(dialect: &Arc<Dialect>, head: &Head<'_>, holds: Holds, auto: bool) -> Op
 
 fn with_header(dialect: &Arc<Dialect>, at: usize, head: &Head<'_>, auto: bool) -> Option<Match> {
     let table = &dialect.tables[at];
-    let (line, names) = headers(dialect, table, head).find(|(_, names)| explains(dialect, table, names, auto))?;
+    let (line, names) =
+        headers(dialect, table, head).find(|(_, names)| explains(dialect, table, names, auto))?;
     let preamble = head.lines[..line].iter().map(|&line| line.to_owned()).collect();
     let delimiter = row_delimiter(dialect.delimiters(table), head.lines.get(line + 1).copied(), names.len());
     let mapped = table.columns.values().filter(|aliases| place(&names, aliases).is_some()).count();
@@ -189,7 +195,9 @@ fn place(names: &[String], aliases: &[String]) -> Option<usize> {
 fn unknown(dialects: &[Arc<Dialect>], head: &Head<'_>, holds: Holds, auto: bool) -> String {
     let header = shown(head.lines.first().copied().unwrap_or_default());
     if let Some(other) = other_kind(dialects, head, holds, auto) {
-        return format!("the header {header} is {other}, but {holds} is asked for; set stream.kind to what it holds");
+        return format!(
+            "the header {header} is {other}, but {holds} is asked for; set stream.kind to what it holds"
+        );
     }
     if auto {
         let fitting: Vec<&str> = dialects
@@ -241,7 +249,8 @@ fn other_kind(dialects: &[Arc<Dialect>], head: &Head<'_>, holds: Holds, auto: bo
 fn nearest(dialects: &[Arc<Dialect>], head: &Head<'_>, holds: Holds) -> Option<(String, String, String)> {
     let mut best: Option<(usize, String, String, String)> = None;
     for dialect in dialects {
-        let tables = dialect.tables.iter().filter(|table| table.order.is_empty() && table.holds.contains(&holds));
+        let tables =
+            dialect.tables.iter().filter(|table| table.order.is_empty() && table.holds.contains(&holds));
         for table in tables {
             for (_, names) in headers(dialect, table, head) {
                 let required = table.required(dialect.symbol_in_column());
@@ -250,7 +259,8 @@ fn nearest(dialects: &[Arc<Dialect>], head: &Head<'_>, holds: Holds) -> Option<(
                     .filter(|&&column| place(&names, table.aliases(column)).is_none())
                     .map(|&column| format!("{} ({})", column.name(), table.aliases(column).join(" or ")))
                     .collect();
-                let hits = required.len() - missing.len() + table.recognise.iter().filter(|name| stands(&names, name)).count();
+                let hits = required.len() - missing.len()
+                    + table.recognise.iter().filter(|name| stands(&names, name)).count();
                 if best.as_ref().is_none_or(|(most, ..)| hits > *most) {
                     best = Some((hits, dialect.name.clone(), table.name.clone(), missing.join(", ")));
                 }

@@ -20,7 +20,8 @@ impl Column {
 impl Table {
     /// What a header must have for this table.
     pub(crate) fn required(&self, symbol_column: bool) -> Vec<Column> {
-        let mut required: Vec<Column> = self.holds.iter().flat_map(|&holds| Column::needed(holds)).copied().collect();
+        let mut required: Vec<Column> =
+            self.holds.iter().flat_map(|&holds| Column::needed(holds)).copied().collect();
         required.extend(symbol_column.then_some(Column::Symbol));
         required.extend(self.columns.contains_key(&Column::Time).then_some(Column::Time));
         required.sort_unstable();
@@ -29,7 +30,8 @@ impl Table {
     }
 
     fn problem(&self, symbol_column: bool) -> Option<String> {
-        let missing = self.required(symbol_column).into_iter().find(|&column| self.aliases(column).is_empty());
+        let missing =
+            self.required(symbol_column).into_iter().find(|&column| self.aliases(column).is_empty());
         if let Some(column) = missing {
             return Some(format!("columns.{} is missing; name the column that holds it", column.name()));
         }
