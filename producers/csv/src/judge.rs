@@ -40,6 +40,8 @@ pub(crate) enum Fate {
 /// What was found out about the records of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
+    /// The security of all records, if they are of one.
+    pub(crate) only: Option<Symbol>,
     /// Proofs against the file as a whole.
     pub(crate) whole: Vec<Finding>,
     /// Proofs against all records of a security.
@@ -196,7 +198,11 @@ impl<R: FromRow> Judge<R> {
         self.idle.retain(|(symbol, _)| symbol.class() != Class::Index);
         fates.sort_by_key(|&(row, _)| row);
         let (units, symbols) = self.units();
-        Findings { whole: whole.into_iter().chain(units).collect(), symbols, fates, idle: self.idle }
+        let only = match self.seen.as_slice() {
+            [seen] => Some(seen.symbol),
+            _ => None,
+        };
+        Findings { only, whole: whole.into_iter().chain(units).collect(), symbols, fates, idle: self.idle }
     }
 
     /// The verdict of the unit alarm: on the file if more than 1 % of its rows fail, else on each security.

@@ -7,7 +7,7 @@
 //! record, refused or skipped, in exactly one block.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
@@ -342,35 +342,40 @@ impl<R: FromRow> Pass<R> {
             rows += 1;
         }
         let whole = whole(&stream.parser, options);
-        let mut sorter = Sorter::new(options.keys_max, options.partial_tail);
-        let unordered = judge.unordered();
-        if !unordered.is_empty() {
-            let full = || LoadError::Unordered { path: stream.path.clone(), keys_max: options.keys_max };
-            let mut see = |row: u64, outcome: &Outcome<R>| match outcome {
-                Outcome::Record(record, _) if unordered.contains(&record.symbol()) => sorter.see(row, record),
-                _ => true,
-            };
-            if hold {
-                let all = (0..).zip(&held).all(|(row, held)| see(row, &held.outcome));
-                if !all {
-                    return Err(full());
-                }
-            } else {
-                stream.restart(options)?;
-                let mut row = 0;
-                while let Some((_, outcome)) = stream.next()? {
-                    if !see(row, &outcome) {
-                        return Err(LoadError::Unordered {
-                            path: stream.path.clone(),
-                            keys_max: options.keys_max,
-                        });
-                    }
-                    row += 1;
-                }
-            }
-        }
+        let sorter = second_look(stream, options, &judge.unordered(), hold.then_some(held.as_slice()))?;
         Ok(Pass { rows, first, held, found: judge.findings(whole, sorter) })
     }
+}
+
+/// Looks again at the securities whose rows are in no order: in the rows that are held, or in another pass.
+fn second_look<R: FromRow>(
+    stream: &mut Stream<R>,
+    options: &Options,
+    unordered: &HashSet<Symbol>,
+    held: Option<&[Row<R>]>,
+) -> Result<Sorter, LoadError> {
+    let mut sorter = Sorter::new(options.keys_max, options.partial_tail);
+    if unordered.is_empty() {
+        return Ok(sorter);
+    }
+    let (path, keys_max) = (stream.path.clone(), options.keys_max);
+    let mut see = |row: u64, outcome: &Outcome<R>| match outcome {
+        Outcome::Record(record, _) if unordered.contains(&record.symbol()) && !sorter.see(row, record) => {
+            Err(LoadError::Unordered { path: path.clone(), keys_max })
+        }
+        _ => Ok(()),
+    };
+    if let Some(held) = held {
+        (0..).zip(held).try_for_each(|(row, held)| see(row, &held.outcome))?;
+        return Ok(sorter);
+    }
+    stream.restart(options)?;
+    let mut row = 0;
+    while let Some((_, outcome)) = stream.next()? {
+        see(row, &outcome)?;
+        row += 1;
+    }
+    Ok(sorter)
 }
 
 /// What proves the whole file wrong, beside its units.
@@ -566,7 +571,8 @@ impl Giver {
     }
 
     fn refusal_of_all(&self, row: u64, rows: u64, raw: &str) -> Refusal {
-        Refusal { row, rows, symbol: String::new(), findings: self.found.whole.clone(), raw: raw.to_owned() }
+        let symbol = self.found.only.map_or_else(String::new, |symbol| symbol.to_string());
+        Refusal { row, rows, symbol, findings: self.found.whole.clone(), raw: raw.to_owned() }
     }
 }
 

@@ -964,6 +964,69 @@ proptest! {
     }
 }
 
+/// Minutes of two securities and two days in any order, each with its volume.
+fn mixed_minutes() -> impl Strategy<Value = Vec<(u32, u32, u32, u32)>> {
+    let row = (1u32..3, 1u32..5, 0u32..4, prop_oneof![8 => Just(0u32), 1 => Just(500)]);
+    (proptest::collection::vec(row, 0..24), any::<bool>()).prop_map(|(mut rows, sorted)| {
+        if sorted {
+            rows.sort_by_key(|&(code, day, minute, _)| (code, day, minute));
+        }
+        rows
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_day_of_minutes_is_a_suspension_only_if_none_has_volume(rows in mixed_minutes(), stream in any::<bool>()) {
+        let days = ["20240304", "20240305", "20240306", "20240307"];
+        let day = |day: u32| days[usize::try_from(day).unwrap() - 1];
+        let mut text = "ts_code,trade_time,open,high,low,close,vol,amount\n".to_owned();
+        for &(code, at, minute, vol) in &rows {
+            let date: NaiveDate = NaiveDate::parse_from_str(day(at), "%Y%m%d").unwrap();
+            text += &format!("{code:06}.SZ,{date} 14:{:02}:00,10,10,10,10,{vol},{}\n", 56 + minute, vol * 10);
+        }
+        let mut options = options(Kind::BarMinute(Grid::M1), "tushare");
+        options.file_bytes_memory_max = if stream { 0 } else { 1 << 20 };
+        let folder = Folder::new();
+        let read: Read<MinuteBar> = read(&folder.file("x.csv", text), &options);
+        let mut traded: BTreeMap<(u32, u32), bool> = BTreeMap::new();
+        let mut last: BTreeMap<(u32, u32, u32), u32> = BTreeMap::new();
+        for &(code, at, minute, vol) in &rows {
+            *traded.entry((code, at)).or_default() |= vol > 0;
+            last.insert((code, at, minute), vol);
+        }
+        last.retain(|&(code, at, _), _| traded[&(code, at)]);
+        let mut found: Vec<String> =
+            read.records.iter().map(|bar| format!("{} {} {}", bar.symbol, bar.frame, bar.vol)).collect();
+        found.sort();
+        let expected: Vec<String> = last.iter().map(|(&(code, at, minute), vol)| {
+            let date: NaiveDate = NaiveDate::parse_from_str(day(at), "%Y%m%d").unwrap();
+            format!("{code:06}.SZ {date} 14:{:02}:00 {vol}", 56 + minute)
+        }).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn whatever_stands_below_a_header_is_accounted_for(
+        rows in proptest::collection::vec("[0-9.,:\"SZna一 /-]{0,60}", 0..20),
+        dialect in 0..dialect::builtin().len(),
+    ) {
+        let dialect = &dialect::builtin()[dialect];
+        let folder = Folder::new();
+        let mut text = Vec::new();
+        if dialect.writable(Kind::BarDay).is_some() {
+            write::write_day(dialect, &mut text, &[]).unwrap();
+        }
+        text.extend(rows.join("\n").as_bytes());
+        let mut options = options(Kind::BarDay, &dialect.name);
+        options.vol_unit = Some(VolUnit::Shares);
+        // Blocks are added up within.
+        let _ = read_from::<DayBar>(&folder.file("sz000001.csv", text), &options, 0);
+    }
+}
+
 #[test]
 fn too_many_rows_out_of_order_say_what_to_do() {
     let rows: Vec<String> =
@@ -982,7 +1045,8 @@ fn too_many_rows_out_of_order_say_what_to_do() {
 #[test]
 fn a_file_that_shrinks_between_the_passes_is_noticed() {
     let folder = Folder::new();
-    let rows: String = (1..50_000).map(|code| format!("{code:06}.SZ,20240301,10,11,9,10,100,100\n")).collect();
+    let rows: String =
+        (1..50_000).map(|code| format!("{code:06}.SZ,20240301,10,11,9,10,100,100\n")).collect();
     let path = folder.file("x.csv", format!("{TUSHARE}{rows}"));
     let mut options = options(Kind::BarDay, "tushare");
     options.file_bytes_memory_max = 0;

@@ -51,7 +51,8 @@ pub(crate) fn recognise(
     path: &Path,
 ) -> Result<Match, LoadError> {
     if head.contains(&0) {
-        let explanation = "it is no text in UTF-8 or GBK: a binary file, or UTF-16 to be saved as UTF-8".to_owned();
+        let explanation =
+            "it is no text in UTF-8 or GBK: a binary file, or UTF-16 to be saved as UTF-8".to_owned();
         return Err(LoadError::HeaderUnknown { path: path.to_owned(), explanation });
     }
     let coding = Coding::of(head);

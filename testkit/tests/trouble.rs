@@ -1,0 +1,121 @@
+//! What a new user and an attacker would do to the programs: each ends in one clear line and the right exit code.
+
+use std::{path::Path, process::Command};
+
+use sqep_testkit::{TestRedis, programs::program};
+
+/// Exit code and everything that was printed.
+fn run(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+    let path = program(name).expect("built");
+    let output = Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn errors(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.contains("ERROR")).collect()
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("writes");
+    path.display().to_string()
+}
+
+const ROW: &str = "ts_code,trade_date,open,high,low,close,pre_close,change,pct_chg,vol,amount\n\
+                   000001.SZ,20180718,8.75,8.85,8.69,8.70,8.72,-0.02,-0.23,525152.77,460697.377\n";
+
+#[test]
+fn a_wrong_key_names_file_line_and_key() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "sqep.toml", "[redis]\nurl = \"redis://127.0.0.1:1\"\n[reader]\ngruop = \"x\"\n");
+    for name in ["sqep-csv", "sqep-parquet"] {
+        let (code, text) = run(name, &["--once", "--config", &file], &[]);
+        assert_eq!(code, 2, "{name}: {text}");
+        let known = if name == "sqep-parquet" { "line 4" } else { "line 3" };
+        assert!(text.contains("sqep.toml") && text.contains(known), "{name}: {text}");
+        assert_eq!(errors(&text).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_server_that_is_down_is_waited_for_and_then_named() {
+    let folder = tempfile::tempdir().expect("folder");
+    let root = format!("parquet.root={}", folder.path().display());
+    let mut arguments = vec!["--once", "--set", "redis.url=redis://127.0.0.1:1", "--set", "redis.once_patience_s_max=0"];
+    arguments.extend(["--set", &root, "--set", "reader.start=earliest"]);
+    let (code, text) = run("sqep-parquet", &arguments, &[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(errors(&text)[0].contains("redis://127.0.0.1:1"), "{text}");
+    assert!(errors(&text)[0].contains("check redis.url"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_one_line_that_does_not_show_it() {
+    let redis = TestRedis::start_with(&["--requirepass", "right"]).await.expect("redis");
+    let url = redis.url();
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let secret = write(folder.path(), "password", "hunter2\n");
+    let (code, text) = run(
+        "sqep-csv",
+        &["--once", "--set", "csv.dialect=tushare", &file],
+        &[("SQEP__REDIS__URL", &url), ("SQEP__REDIS__PASSWORD_FILE", &secret)],
+    );
+    assert_eq!(code, 1, "{text}");
+    assert!(errors(&text)[0].contains("refuses the user or password"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_not_made_before_it_is_said_where_it_begins() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}", folder.path().display()));
+    let (code, text) = run("sqep-parquet", &["--once", "--set", &url, "--set", &root], &[]);
+    assert_ne!(code, 0, "{text}");
+    assert!(errors(&text)[0].contains("reader.start") && errors(&text)[0].contains("earliest"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_row_comes_out_in_shares_and_yuan_and_a_second_run_publishes_nothing() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let url = format!("redis.url={}", redis.url());
+    let arguments = ["--once", "--set", &url, "--set", "stream.kind=bar:1d", "--set", "csv.dialect=tushare", &file];
+    for _ in 0..2 {
+        let (code, text) = run("sqep-csv", &arguments, &[]);
+        assert_eq!(code, 0, "{text}");
+    }
+    let length: u64 = redis.command(&["XLEN", "sqep:{bar:1d:0}"]).await.expect("length");
+    assert_eq!(length, 1);
+    let (code, text) = run("sqep", &["tail", "bar:1d", "--json", "--from-start", "--once", "--set", &url], &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("\"vol\":52515277.0") && text.contains("\"amount\":460697377.0"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_flush_everything_is_published_again_and_the_archive_stays_the_same() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}/archive", folder.path().display()));
+    let publish = ["--once", "--set", &url, "--set", "csv.dialect=tushare", &file];
+    let deliver = ["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root];
+    for _ in 0..2 {
+        let (code, text) = run("sqep-csv", &publish, &[]);
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = run("sqep-parquet", &deliver, &[]);
+        assert_eq!(code, 0, "{text}");
+        redis.command::<()>(&["FLUSHALL"]).await.expect("flush");
+    }
+    let (code, text) = run("sqep", &["compact", "--set", &root], &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("1 row"), "{text}");
+}
