@@ -35,19 +35,19 @@ help:
 	@echo 'make clean                             target, .venv and demo'
 
 demo:
-	testkit/setup.sh demo
+	@testkit/setup.sh demo
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
-	cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' \
+	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' \
 		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') \
 		$(if $(SYMBOLS),--symbols '$(SYMBOLS)') $(if $(DAYS),--days '$(DAYS)')
 
 test:
-	testkit/setup.sh test
+	@testkit/setup.sh test
 	cargo build --workspace --bins
 	cargo test --workspace
 
 bench:
-	testkit/setup.sh bench
+	@testkit/setup.sh bench
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
 	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS)
 
@@ -58,7 +58,7 @@ check:
 	cargo check -p sqep --no-default-features
 
 mutants:
-	testkit/setup.sh test
+	@testkit/setup.sh test
 	'$(SQEP_PYTHON)' testkit/mutants.py
 
 clean:

@@ -1,5 +1,11 @@
 //! What the made-up market promises to everything that is fed with it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "a test that cannot set up its world has failed, and what is promised here is promised to the bit"
+)]
+
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{NaiveDate, Timelike};

@@ -61,7 +61,8 @@ pub struct CsvSettings {
     /// stream.
     pub symbol_alias: String,
 
-    /// Files of adjust factors (`adj_factor`), joined into day bars, or published as `ref:1d`.
+    /// Files of adjust factors (`adj_factor`), joined into day bars as these are published, or published as `ref:1d`.
+    /// A factor that comes later than its bar reaches the stream as `ref:1d`, or with `force`.
     #[serde(deserialize_with = "one_or_many")]
     pub adj_factor: Vec<String>,
     /// Files of price limits (`stk_limit`).

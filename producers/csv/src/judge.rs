@@ -8,25 +8,23 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+use crate::{
+    repeat::Sorter,
+    row::FromRow,
+    tally::{EXAMPLES_MAX, Example, findings},
+};
 use sqep::{
     Reason, Symbol,
     check::Finding,
-    record::Cell,
     symbol::Class,
     unit::{Alarm, Quanta, Verdict},
-};
-use xxhash_rust::xxh3::Xxh3;
-
-use crate::{
-    row::FromRow,
-    tally::{EXAMPLES_MAX, Example, findings},
 };
 
 /// What a close may do from one row to the next before it is counted: no board's band is wider.
 const JUMP_MAX: f64 = 0.45;
 /// The last label of a day.
-const CLOSE_MINUTE: i64 = 15 * 60;
-const MINUTES_A_DAY: i64 = 24 * 60;
+pub(crate) const CLOSE_MINUTE: i64 = 15 * 60;
+pub(crate) const MINUTES_A_DAY: i64 = 24 * 60;
 
 /// What becomes of a record whose key the file repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,90 +257,13 @@ fn unit<R: FromRow>(alarm: &mut Alarm, record: &R, quanta: Quanta, line: u64) ->
     Some(Example { line, text })
 }
 
-fn has_volume<R: FromRow>(record: &R) -> bool {
+pub(crate) fn has_volume<R: FromRow>(record: &R) -> bool {
     record.traded().is_none_or(|traded| traded.vol > 0.0 || traded.amount.is_some_and(|amount| amount > 0.0))
 }
 
 /// The day of a time in minutes.
 pub(crate) fn day(minutes: i64) -> i64 {
     minutes.div_euclid(MINUTES_A_DAY)
-}
-
-/// A second look at securities whose rows are in no order: keeps the keys of all their records and sorts them.
-#[derive(Debug)]
-pub(crate) struct Sorter {
-    keys: Vec<Key>,
-    keys_max: usize,
-    growing: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    symbol: Symbol,
-    time: i64,
-    row: u64,
-    print: u64,
-    traded: bool,
-}
-
-impl Sorter {
-    pub(crate) fn new(keys_max: usize, growing: bool) -> Sorter {
-        Sorter { keys: Vec::new(), keys_max, growing }
-    }
-
-    /// Takes a record; false when there are too many.
-    pub(crate) fn see<R: FromRow>(&mut self, row: u64, record: &R) -> bool {
-        if self.keys.len() >= self.keys_max {
-            return false;
-        }
-        let (symbol, time) = record.key();
-        self.keys.push(Key { symbol, time, row, print: print(record), traded: has_volume(record) });
-        true
-    }
-
-    fn sort<R: FromRow>(mut self, fates: &mut Vec<(u64, Fate)>, idle: &mut HashSet<(Symbol, i64)>) {
-        self.keys.sort_unstable();
-        for same in self.keys.chunk_by(|a, b| (a.symbol, a.time) == (b.symbol, b.time)) {
-            let Some(mut winner) = same.first().copied() else { continue };
-            for &key in same.iter().skip(1) {
-                if key.print == winner.print {
-                    fates.push((key.row, Fate::Duplicate));
-                } else {
-                    fates.push((winner.row, Fate::Conflict));
-                    winner = key;
-                }
-            }
-        }
-        if !R::MINUTE {
-            return;
-        }
-        let days: Vec<&[Key]> =
-            self.keys.chunk_by(|a, b| (a.symbol, day(a.time)) == (b.symbol, day(b.time))).collect();
-        for (at, same) in days.iter().enumerate() {
-            let Some(last) = same.last() else { continue };
-            let latest =
-                days.get(at + 1).and_then(|next| next.first()).is_none_or(|next| next.symbol != last.symbol);
-            let unfinished = self.growing && latest && last.time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
-            if !unfinished && same.iter().all(|key| !key.traded) {
-                idle.insert((last.symbol, day(last.time)));
-            }
-        }
-    }
-}
-
-/// A fingerprint of all fields: equal records have equal ones.
-fn print<R: FromRow>(record: &R) -> u64 {
-    let mut hash = Xxh3::new();
-    for at in 0..R::FIELDS.len() {
-        let bits = match record.get(at) {
-            Cell::Float(value) => value.to_bits(),
-            Cell::Bool(value) => 2 + u64::from(value),
-            Cell::Null => u64::MAX,
-            Cell::Symbol(_) | Cell::Date(_) | Cell::Minute(_) => 0,
-        };
-        hash.update(&bits.to_le_bytes());
-    }
-    hash.digest()
 }
 
 /// Finds closes that leave the band of any board from one row of a security to the next.

@@ -154,7 +154,8 @@ impl Job {
         let dry = dry::run(source, self.app.config.stream.kind, &self.calendar, SAMPLES_MAX).await?;
         self.report.say(&format!("dry run, nothing was published; it would be: {}", Counts(&dry.totals)));
         for (file, line, record) in &dry.samples {
-            self.report.say(&format!("  {file}:{line} {}", dry::shown(record)?));
+            let place = if *line > 0 { format!("{file}:{line}") } else { file.clone() };
+            self.report.say(&format!("  {place} {}", dry::shown(record)?));
         }
         Ok(())
     }

@@ -161,8 +161,11 @@ fn compact(text: &[u8]) -> Option<NaiveDate> {
 }
 
 fn dashes(text: &[u8]) -> Option<NaiveDate> {
-    let &[a, b, c, d, b'-', m, n, b'-', x, y] = text else { return None };
-    ymd(natural(&[a, b, c, d])?, natural(&[m, n])?, natural(&[x, y])?)
+    let [year @ .., b'-', m, n, b'-', d, e] = text else { return None };
+    if year.len() != 4 {
+        return None;
+    }
+    ymd(natural(year)?, natural(&[*m, *n])?, natural(&[*d, *e])?)
 }
 
 fn slashes(text: &[u8]) -> Option<NaiveDate> {
@@ -179,19 +182,15 @@ fn ymd(year: u32, month: u32, day: u32) -> Option<NaiveDate> {
 }
 
 fn hms(text: &[u8]) -> Option<NaiveTime> {
-    let (hour, rest) = match text {
-        &[h, b':', ref rest @ ..] => (natural(&[h])?, rest),
-        &[h, i, b':', ref rest @ ..] => (natural(&[h, i])?, rest),
+    let colon = text.iter().take(3).position(|&byte| byte == b':')?;
+    let hour = natural(text.get(..colon)?)?;
+    let (minute, second) = match text.get(colon + 1..)? {
+        [m, n] => ([*m, *n], [b'0', b'0']),
+        [m, n, b':', s, t] => ([*m, *n], [*s, *t]),
+        [m, n, b':', s, t, b'.', fraction @ ..] if natural(fraction) == Some(0) => ([*m, *n], [*s, *t]),
         _ => return None,
     };
-    match *rest {
-        [m, n] => NaiveTime::from_hms_opt(hour, natural(&[m, n])?, 0),
-        [m, n, b':', s, t] => NaiveTime::from_hms_opt(hour, natural(&[m, n])?, natural(&[s, t])?),
-        [m, n, b':', s, t, b'.', ref fraction @ ..] if natural(fraction) == Some(0) => {
-            NaiveTime::from_hms_opt(hour, natural(&[m, n])?, natural(&[s, t])?)
-        }
-        _ => None,
-    }
+    NaiveTime::from_hms_opt(hour, natural(&minute)?, natural(&second)?)
 }
 
 /// ` 09:31:00`, `T09:31:00+08:00`: Shanghai's wall clock, or said to be.

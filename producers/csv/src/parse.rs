@@ -331,10 +331,8 @@ impl<R: FromRow> Parser<R> {
                 self.tally.flagged(number, &coding.decode(text));
             }
         }
-        if let Some(at) = self.plan.factor {
-            if let Some(factor) = self.number(row, Some(at), "factor", 0)? {
-                self.tally.factor(symbol, number, factor);
-            }
+        if let Some(factor) = self.number(row, self.plan.factor, "factor", 0)? {
+            self.tally.factor(symbol, number, factor);
         }
         Ok(())
     }
@@ -415,7 +413,7 @@ fn trading(values: &Values, minute: bool) -> Result<(), Stop> {
     };
     if idle {
         let zero = open == 0.0 && high == 0.0 && low == 0.0;
-        let flat = open == high && high == low && low == close;
+        let flat = open.max(close).max(high) <= low.min(open).min(close);
         let stopped = flat && !minute && symbol.class() != Class::Index;
         if zero || vol.is_none() || stopped {
             return Err(Stop::Skip(Reason::Suspended));

@@ -16,8 +16,9 @@ use crate::{
     code::Alias,
     dialect::{DialectChoice, Holds},
     input::Input,
-    load::{LoadError, Options, Stream, read_error},
+    load::{LoadError, Options},
     parse::Outcome,
+    pass::{Stream, read_error},
 };
 
 /// Days without a session that may lie between two rows of an unbroken series.

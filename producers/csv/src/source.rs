@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use sqep::{Chunk, Cursors, Source};
+use sqep::{Chunk, Cursors, Source, Totals};
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
     time::timeout,
@@ -46,8 +46,8 @@ pub struct CsvSource<R> {
     workers: usize,
     /// What was handed over, not only what is stored.
     ledger: Ledger,
-    /// The ledger as it was when each file was first met or last reported.
-    reported: BTreeMap<String, Option<Entry>>,
+    /// Pass and counts of each file when it was first met or last reported.
+    reported: BTreeMap<String, (u64, Totals)>,
     /// With `--force`: the pass of each file that this process found.
     forced: Option<BTreeMap<String, u64>>,
     scan: Arc<Scan>,
@@ -157,7 +157,7 @@ impl<R: Enrich> CsvSource<R> {
             let Some(mut task) = self.waiting.pop_front() else { return };
             let key = task.input.key.clone();
             task.entry = self.ledger.get(&key).cloned();
-            self.reported.entry(key.clone()).or_insert_with(|| task.entry.clone());
+            self.reported.entry(key.clone()).or_insert_with(|| state(task.entry.as_ref()));
             let (out, pieces) = mpsc::channel(PIECES_MAX);
             self.begun.push_back(Begun { bytes: 0, size: self.scan.size(&key), key, pieces });
             let bench = Arc::clone(&self.bench);
@@ -210,14 +210,11 @@ impl<R: Enrich> CsvSource<R> {
 
     /// Reports what became of a file since it was last reported.
     fn tell(&mut self, key: String, end: End) {
-        let now = self.ledger.get(&key).cloned();
-        let before = self.reported.insert(key.clone(), now.clone()).flatten();
-        let totals = match (now, before) {
-            (Some(now), Some(before)) if now.pass == before.pass && now.totals.read >= before.totals.read => {
-                now.totals.since(&before.totals)
-            }
-            (Some(now), _) => now.totals,
-            (None, _) => sqep::Totals::default(),
+        let (pass, now) = state(self.ledger.get(&key));
+        let before = self.reported.insert(key.clone(), (pass, now.clone()));
+        let totals = match before {
+            Some((same, before)) if same == pass && now.read >= before.read => now.since(&before),
+            _ => now,
         };
         self.report.ended(&FileLine { key, dialect: end.dialect, outcome: end.outcome, totals });
     }
@@ -227,6 +224,10 @@ impl<R: Enrich> CsvSource<R> {
             "the thread that read it came to an untimely end; this is a defect of the program".to_owned();
         self.ended(End { stamp: None, dialect: String::new(), outcome: Outcome::Failed { error } });
     }
+}
+
+fn state(entry: Option<&Entry>) -> (u64, Totals) {
+    entry.map(|entry| (entry.pass, entry.totals.clone())).unwrap_or_default()
 }
 
 impl<R: Enrich> Source for CsvSource<R> {

@@ -221,8 +221,7 @@ impl<R: Enrich> Bout<'_, R> {
         loaded.dialect_name().clone_into(&mut self.dialect);
         let mut entry = self.draft(stamp, print, rows, why);
         let mut held = loaded.next()?;
-        let left = loaded.rows().saturating_sub(rows);
-        if let Some(refused) = held.take_if(|block| is_whole(block, left)) {
+        if let Some(refused) = held.take_if(|_| loaded.is_refused()) {
             return self.refuse(entry, refused.rows, refused.refused);
         }
         loop {
@@ -346,14 +345,6 @@ fn totals<R>(chunk: &Chunk<R>) -> Totals {
         }
     }
     totals
-}
-
-/// Whether a block is one refusal that stands for the file, of which `left` rows are not done.
-fn is_whole<R>(block: &Block<R>, left: u64) -> bool {
-    match block.refused.as_slice() {
-        [refusal] => block.records.is_empty() && refusal.rows == left && refusal.symbol.is_empty(),
-        _ => false,
-    }
 }
 
 fn has_changed(error: &anyhow::Error) -> bool {

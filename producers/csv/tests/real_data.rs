@@ -2,6 +2,10 @@
 //!
 //! Needs the folder of sample files that `SQEP_DATA` names; without it, each test says so and ends.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+#![expect(clippy::float_cmp, reason = "prices are decimals read by the same rule")]
+#![expect(clippy::print_stdout, reason = "a test that tests nothing says so")]
+
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -62,11 +66,13 @@ fn read<R: FromRow>(path: &Path, options: &Options) -> Result<Read<R>, LoadError
     let mut refused: BTreeMap<String, u64> = BTreeMap::new();
     let (mut skipped, mut warned) = (BTreeMap::new(), BTreeMap::new());
     let add = |all: &mut BTreeMap<Reason, u64>, more: BTreeMap<Reason, u64>| {
-        more.into_iter().for_each(|(reason, count)| *all.entry(reason).or_default() += count);
+        for (reason, count) in more {
+            *all.entry(reason).or_default() += count;
+        }
     };
     while let Some(block) = loaded.next()? {
         rows += block.read();
-        assert_eq!(block.rows, rows, "{path:?}");
+        assert_eq!(block.rows, rows, "{}", path.display());
         for refusal in block.refused {
             let mut reasons: Vec<&str> =
                 refusal.findings.iter().map(|finding| finding.reason.code()).collect();

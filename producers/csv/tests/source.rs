@@ -156,6 +156,38 @@ async fn a_changed_file_is_published_again_as_a_later_version() {
     assert_eq!(ledger.get(&key(&paths[0])).unwrap().pass, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_replaced_under_the_reader_is_begun_again() {
+    let old: String = (1..12).map(|code| rows(code, 0, 1200, 0)).collect();
+    let (_folder, paths) = folder_with(&[("a.csv", file(&old))]);
+    // Too large for memory, so that it is still open when the other text comes into its place.
+    let settings = CsvSettings { text_bytes_max: 0, rows_block_max: 100, ..settings(&[&paths[0]]) };
+    let mut world = World::new();
+    let (mut source, report, _) = source::<DayBar>(&settings, Kind::BarDay, false);
+    source.open(&world.cursors).await.unwrap();
+    let mut replaced = false;
+    while let Some(chunk) = source.read().await.unwrap() {
+        if chunk.records.is_empty() {
+            continue;
+        }
+        world.take(chunk);
+        if !replaced {
+            write(&paths[0], &file(&rows(1, 0, 50, 7)));
+            replaced = true;
+        }
+    }
+    assert!(report.summary().is_clean(), "{}", report.summary());
+    let (current, (expected, _)) = (world.current(), plainly(&settings).await);
+    assert!(
+        expected.iter().all(|(key, bar)| current.get(key) == Some(bar)),
+        "the new text has the last word"
+    );
+    let (ledger, _) = Ledger::read(&world.cursors);
+    let entry = ledger.get(&key(&paths[0])).unwrap();
+    assert_eq!((entry.state, entry.rows, entry.pass), (State::Done, 50, 2));
+    world.assert_balanced();
+}
+
 #[tokio::test]
 async fn force_publishes_everything_once_more_whatever_is_interrupted() {
     for seed in 0..20 {

@@ -90,7 +90,9 @@ pub(crate) fn of_archive<R: Record>(root: &Path, kind: Kind) -> anyhow::Result<D
         pieces += 1;
         let mut rows = Rows::<R>::open(path)?;
         while let Some(part) = rows.next()? {
-            part.iter().for_each(|row| winners.add(&row.record, row.version));
+            for row in part {
+                winners.add(&row.record, row.version);
+            }
         }
         Ok(true)
     })?;
@@ -130,7 +132,7 @@ pub(crate) fn bytes_of_archive(root: &Path, kind: Kind) -> anyhow::Result<u64> {
     Ok(bytes)
 }
 
-/// A few bars from an archive: the last of every so many rows of its last file.
+/// A few bars from an archive: evenly spread over its last file.
 pub(crate) fn samples<R: Record>(root: &Path, kind: Kind, count: usize) -> anyhow::Result<Vec<R>> {
     let mut last = None;
     each_file(root, kind, |path| {
@@ -144,7 +146,7 @@ pub(crate) fn samples<R: Record>(root: &Path, kind: Kind, count: usize) -> anyho
         all.extend(part.into_iter().map(|row| row.record));
     }
     let step = (all.len() / count.max(1)).max(1);
-    Ok(all.into_iter().step_by(step).take(count).collect())
+    Ok(all.into_iter().skip(step / 2).step_by(step).take(count).collect())
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! `sqep demo` with the real programs and a real Redis: counts that agree, a second run, files of one's own, and a stop
 //! at any moment that leaves nothing running.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sqep::{Calendar, DayBar, Record};
 use sqep_parquet::Rows;
 use sqep_testkit::market::{Market, Plan};
@@ -169,6 +172,7 @@ fn started(out: &Path) -> Child {
     let mut child = demo(out, &["--symbols", "400", "--days", "400"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -176,17 +180,26 @@ fn started(out: &Path) -> Child {
     child
 }
 
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
 fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+    kill_process(pid(child), signal).unwrap();
 }
 
 #[test]
 fn a_stop_ends_every_program_and_the_next_run_goes_on() {
     let folder = TempDir::new().unwrap();
-    for signal in [Signal::INT, Signal::TERM] {
+    // A terminal sends Ctrl-C to the whole process group; a service manager sends SIGTERM to the one process it knows.
+    for (signal, to_all) in [(Signal::INT, true), (Signal::INT, false), (Signal::TERM, false)] {
         let mut child = started(folder.path());
         wait_until("the programs are at work", || at_work_in(folder.path()).len() == 3);
-        send(&child, signal);
+        if to_all {
+            kill_process_group(pid(&child), signal).unwrap();
+        } else {
+            send(&child, signal);
+        }
         let since = Instant::now();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(1), "a demo that was stopped has not succeeded");

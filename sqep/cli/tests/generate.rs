@@ -1,5 +1,7 @@
 //! `sqep gen` as a program: its files hold the market, in every layout and packing, and the same ones every time.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -109,7 +111,7 @@ fn a_second_run_writes_the_same_bytes_and_leaves_nothing_half() {
     let first = texts(&out);
     generated(&out, &["--dialect", "baostock"]);
     assert_eq!(first, texts(&out));
-    assert!(first.keys().all(|name| name.ends_with(".csv")), "{:?}", first.keys());
+    assert!(!first.keys().any(|name| name.contains("tmp")), "{:?}", first.keys());
 }
 
 #[test]

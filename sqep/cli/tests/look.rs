@@ -1,5 +1,7 @@
 //! `sqep status` and `sqep tail` on a private server that the test fills.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;

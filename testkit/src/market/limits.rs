@@ -33,6 +33,7 @@ fn day(year: i32, month: u32, day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "read beside days without limits")]
 const fn even(percent: i64) -> Option<Band> {
     Some(Band { up: percent, down: percent })
 }

@@ -2,12 +2,13 @@
 //! must not know what the rows are.
 
 use std::{
+    fmt,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{anyhow, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use sqep::{
     Kind, Totals,
     redis::{
@@ -78,7 +79,7 @@ pub(super) async fn run(
     let start = Instant::now();
     let mut parquet = Running::start(&programs.parquet, &parquet_arguments(job, home, server), home)?;
     let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home)?;
-    let mut watch = Watch::new(job.rows, start);
+    let mut watch = Watch::new(job.rows, before.appended, start);
     let watched = tokio::select! {
         () = stop.cancelled() => Err(stopped()),
         watched = watch.until_settled(&mut inspector, &key, &mut csv, &mut parquet) => watched,
@@ -143,6 +144,8 @@ fn parquet_arguments(job: &Job, home: &Home, server: &Embedded) -> Vec<String> {
 #[derive(Debug)]
 struct Watch {
     start: Instant,
+    /// Rows of earlier runs.
+    before: u64,
     bar: ProgressBar,
     told: Instant,
     moved: Instant,
@@ -150,16 +153,21 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(rows: Option<u64>, start: Instant) -> Watch {
+    fn new(rows: Option<u64>, before: u64, start: Instant) -> Watch {
         let bar = match rows {
             Some(rows) => ProgressBar::new(rows),
             None => ProgressBar::new_spinner(),
         };
-        let form = "{spinner} {msg} [{bar:30}] {pos}/{len} bars, {per_sec}, {eta} left";
-        let form = if rows.is_some() { form } else { "{spinner} {msg} {pos} bars, {per_sec}" };
-        bar.set_style(ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let form = "{spinner} {msg} [{bar:30}] {pos}/{len} bars, {rate}/s, {eta} left";
+        let form = if rows.is_some() { form } else { "{spinner} {msg} {pos} bars, {rate}/s" };
+        let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A rate that cannot be shown is not worth an error.
+            write!(out, "{:.0}", state.per_sec()).unwrap_or_default();
+        };
+        bar.set_style(style.with_key("rate", rate));
         bar.set_message("publishing");
-        Watch { start, bar, told: start, moved: start, seen: (0, 0) }
+        Watch { start, before, bar, told: start, moved: start, seen: (0, 0) }
     }
 
     /// Looks again and again until the files are read and the group has settled everything.
@@ -179,6 +187,7 @@ impl Watch {
             let status = inspector.stream(key).await?;
             if read && published.is_none() {
                 published = Some(self.start.elapsed());
+                self.bar.set_message("archiving");
             }
             let unsettled = unsettled(&status);
             self.tell(&totals(&status), unsettled)?;
@@ -197,7 +206,7 @@ impl Watch {
         if seen != self.seen {
             (self.seen, self.moved) = (seen, Instant::now());
         }
-        self.bar.set_position(totals.appended);
+        self.bar.set_position(totals.appended.saturating_sub(self.before));
         self.bar.tick();
         if self.bar.is_hidden() && self.told.elapsed() > TELL {
             self.told = Instant::now();

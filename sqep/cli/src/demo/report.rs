@@ -149,10 +149,15 @@ impl Outcome {
         let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
         let speed =
             |took: Duration| format!("{}, {} rows/s", seconds(took), count(rate(flow.run.read, took)));
-        vec![
-            format!("speed     {} rows read now", count(flow.run.read)),
-            format!("  CSV to stream     {}", speed(flow.published)),
-            format!("  CSV to archive    {}", speed(flow.settled)),
+        let mut lines = vec![format!("speed     {} rows read now", count(flow.run.read))];
+        if flow.run.read > 0 {
+            lines.push(format!("  CSV to stream     {}", speed(flow.published)));
+            lines.push(format!(
+                "  CSV to archive    {} (the last batch waits 1 s for more)",
+                speed(flow.settled)
+            ));
+        }
+        lines.extend([
             format!("  compaction        {}", seconds(archive.compaction)),
             "size".to_owned(),
             format!(
@@ -167,7 +172,8 @@ impl Outcome {
                 bytes(archive.bytes),
                 count(archive.digest.pieces)
             ),
-        ]
+        ]);
+        lines
     }
 
     fn next_steps(&self, out: &Path) -> Vec<String> {
