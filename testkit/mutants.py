@@ -90,7 +90,7 @@ MUTANTS = [
         "forgets the source's cursor",
         PUBLISH,
         "        source.open(&cursors).await.map_err(Broken::Source)?;",
-        "        source.open(&Cursors { fields: BTreeMap::new(), ..cursors.clone() }).await.map_err(Broken::Source)?;",
+        "        source.open(&crate::Cursors { fields: BTreeMap::new(), ..cursors.clone() }).await.map_err(Broken::Source)?;",
     ),
     (
         "does not write the letters of refused rows",

@@ -162,7 +162,6 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     async fn run(&mut self, target: &mut Option<EntryId>) -> Result<(), Broken> {
         let standing = unless(self.stop, self.inlet.open()).await.ok_or(Broken::Stopped)??;
         self.take_up(&standing).await?;
-        self.backoff.reset();
         let target = *target.get_or_insert(standing.last);
         let mut hand = InHand::default();
         self.read_pending(&mut hand, &standing).await?;
@@ -211,6 +210,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             let wait = if self.loop_.once { Duration::ZERO } else { self.patience(hand) };
             let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
             let entries = held(entries)?;
+            self.backoff.reset();
             let ended = self.loop_.once && entries.last().is_none_or(|entry| entry.id >= target);
             self.take(hand, entries);
             if ended || self.full(hand) || self.patience(hand).is_zero() {

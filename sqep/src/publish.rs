@@ -118,7 +118,10 @@ impl Publisher {
             // After a fail-over one process may write the same `seq` twice: each session signs otherwise.
             let writer = format!("{}/{session}", self.writer);
             let mut seen = |totals: &Totals, start: &Totals| {
-                backoff.reset();
+                // Only a publish that came through shows that the trouble is over.
+                if totals != start {
+                    backoff.reset();
+                }
                 let start = first.get_or_insert_with(|| start.clone());
                 // A flushed server starts its totals over.
                 if totals.read < start.read {
@@ -169,32 +172,50 @@ impl Publisher {
         let (mut stamp, mut totals) = (cursors.stamp, cursors.totals);
         let start = totals.clone();
         seen(&start, &start);
-        let mut gathered = Gathered::new(self);
+        let mut gathered = Gathered::new(self, writer);
         let mut said = Instant::now();
+        let Some(ready) = unless(stop, gathered.prepare(source, &stamp, &totals)).await else {
+            return Ok(());
+        };
+        let mut ready = ready.map_err(Broken::Source)?;
         loop {
-            let more = match unless(stop, gathered.fill(source)).await {
-                Some(more) => more.map_err(Broken::Source)?,
-                None => return Ok(()),
-            };
-            if !gathered.is_empty() {
-                let next = Stamp { seq: stamp.seq + 1, writer: writer.to_owned() };
-                let transaction = gathered.transaction(next, &totals).map_err(Broken::Source)?;
+            let mut ahead = None;
+            if let Some(transaction) = ready.transaction {
                 if !wait_for_room(outlet, stop).await? {
                     return Ok(());
                 }
-                match outlet.publish(&stamp, &transaction).await? {
+                // While the server takes this transaction the next one is read, unless that would be a wait.
+                let next = async {
+                    match ready.filled {
+                        Filled::Full => {
+                            Some(gathered.prepare(source, &transaction.stamp, &transaction.totals).await)
+                        }
+                        Filled::Drained | Filled::Ended => None,
+                    }
+                };
+                let (published, next) = tokio::join!(outlet.publish(&stamp, &transaction), next);
+                match published? {
                     Published::Conflict => return Err(Broken::Conflict),
                     Published::Done => (stamp, totals) = (transaction.stamp, transaction.totals),
                 }
                 seen(&totals, &start);
+                ahead = next;
             }
             if said.elapsed() > Duration::from_secs(60) {
                 said = Instant::now();
                 account(&self.source, &totals);
             }
-            if !more {
+            if ready.filled == Filled::Ended || stop.is_cancelled() {
                 return Ok(());
             }
+            let next = match ahead {
+                Some(next) => next,
+                None => match unless(stop, gathered.prepare(source, &stamp, &totals)).await {
+                    Some(next) => next,
+                    None => return Ok(()),
+                },
+            };
+            ready = next.map_err(Broken::Source)?;
         }
     }
 }
@@ -227,9 +248,27 @@ async fn wait_for_room<O: Outlet>(outlet: &mut O, stop: &CancellationToken) -> R
     Ok(true)
 }
 
+/// What stopped the gathering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    /// A transaction is full; there may be more at once.
+    Full,
+    /// Nothing more is at hand; asking again may wait.
+    Drained,
+    /// Nothing will ever come again.
+    Ended,
+}
+
+/// A transaction to publish, if anything was gathered.
+struct Ready {
+    transaction: Option<Transaction>,
+    filled: Filled,
+}
+
 /// Chunks on their way into one transaction.
 struct Gathered<'a, R> {
     publisher: &'a Publisher,
+    writer: &'a str,
     packers: Vec<Packer>,
     records: Vec<R>,
     letters: Vec<Letter>,
@@ -238,10 +277,11 @@ struct Gathered<'a, R> {
 }
 
 impl<'a, R: Record> Gathered<'a, R> {
-    fn new(publisher: &'a Publisher) -> Self {
+    fn new(publisher: &'a Publisher, writer: &'a str) -> Self {
         let packer = || Packer::new(publisher.encoding, PAYLOAD_BYTES_MAX);
         Gathered {
             publisher,
+            writer,
             packers: (0..publisher.partitions).map(|_| packer()).collect(),
             records: Vec::new(),
             letters: Vec::new(),
@@ -254,16 +294,29 @@ impl<'a, R: Record> Gathered<'a, R> {
         self.cursor.is_empty() && self.counts.read == 0
     }
 
-    /// Takes chunks until a transaction is full or nothing more is at hand. `false`: the source has ended.
-    async fn fill<S: Source<Record = R>>(&mut self, source: &mut S) -> anyhow::Result<bool> {
+    /// Gathers and encodes the transaction after the one of `stamp` and `totals`.
+    async fn prepare<S: Source<Record = R>>(
+        &mut self,
+        source: &mut S,
+        stamp: &Stamp,
+        totals: &Totals,
+    ) -> anyhow::Result<Ready> {
+        let filled = self.fill(source).await?;
+        let next = Stamp { seq: stamp.seq + 1, writer: self.writer.to_owned() };
+        let transaction = if self.is_empty() { None } else { Some(self.transaction(next, totals)?) };
+        Ok(Ready { transaction, filled })
+    }
+
+    /// Takes chunks until a transaction is full or nothing more is at hand.
+    async fn fill<S: Source<Record = R>>(&mut self, source: &mut S) -> anyhow::Result<Filled> {
         while self.records.len() < self.publisher.records_max && self.letters.len() < 64 {
             match source.read().await? {
-                None => return Ok(false),
-                Some(chunk) if chunk.is_empty() => return Ok(true),
+                None => return Ok(Filled::Ended),
+                Some(chunk) if chunk.is_empty() => return Ok(Filled::Drained),
                 Some(chunk) => self.take(chunk),
             }
         }
-        Ok(true)
+        Ok(Filled::Full)
     }
 
     /// Judges a chunk's records and adds what passes.

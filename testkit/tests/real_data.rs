@@ -28,7 +28,9 @@ impl Rig {
     fn publish(&self, set: &[&str], path: &PathBuf) -> (i32, String) {
         let mut command = Command::new(program("sqep-csv").expect("built"));
         command.env_clear().args(["--once", "--set", &format!("redis.url={}", self.redis.url())]);
-        set.iter().for_each(|value| drop(command.args(["--set", value])));
+        for value in set {
+            command.args(["--set", value]);
+        }
         let output = command.arg(path).output().expect("starts");
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         (output.status.code().unwrap_or(-1), text)
@@ -93,7 +95,9 @@ async fn two_vendors_give_equal_bars_of_the_same_stock() {
         (archives[0].iter().map(prices).collect(), archives[1].iter().map(prices).collect());
     let shared = left.iter().filter(|row| right.contains(row)).count();
     let days = |rows: &[String]| -> std::collections::BTreeSet<String> {
-        rows.iter().filter_map(|row| Some(row.split("frame: ").nth(1)?.split(',').next()?.to_owned())).collect()
+        rows.iter()
+            .filter_map(|row| Some(row.split("frame: ").nth(1)?.split(',').next()?.to_owned()))
+            .collect()
     };
     let common = days(&left).intersection(&days(&right)).count();
     assert!(common > 80, "the files share {common} days");
@@ -105,8 +109,16 @@ async fn what_is_wrong_as_a_whole_is_refused_whole_with_one_letter_and_nothing_o
     let Some(data) = data() else { return };
     let cases: [(&str, &[&str], &str); 4] = [
         ("tushare/daily_qfq_full/002402.SZ.csv", &["csv.dialect=tushare"], "units_or_adjusted"),
-        ("tushare/daily_raw/000001.SZ.csv", &["csv.dialect=tushare", "csv.vol_unit=shares"], "units_or_adjusted"),
-        ("dialects/yahoo/DeltaF_000001.SZ.csv", &["csv.dialect=yahoo", "csv.price_basis=raw"], "frames_shifted"),
+        (
+            "tushare/daily_raw/000001.SZ.csv",
+            &["csv.dialect=tushare", "csv.vol_unit=shares"],
+            "units_or_adjusted",
+        ),
+        (
+            "dialects/yahoo/DeltaF_000001.SZ.csv",
+            &["csv.dialect=yahoo", "csv.price_basis=raw"],
+            "frames_shifted",
+        ),
         ("dialects/yahoo/600519.SS.csv", &["csv.dialect=yahoo"], "price_basis"),
     ];
     for (file, set, reason) in cases {
@@ -117,6 +129,10 @@ async fn what_is_wrong_as_a_whole_is_refused_whole_with_one_letter_and_nothing_o
             assert!(text.contains(reason), "{file}: {text}");
         }
         assert_eq!(rig.length("sqep:{bar:1d:0}").await, 0, "{file}: nothing on the stream");
-        assert_eq!(rig.length("sqep:{bar:1d:0}:dead").await, 1, "{file}: one letter, also after a second run");
+        assert_eq!(
+            rig.length("sqep:{bar:1d:0}:dead").await,
+            1,
+            "{file}: one letter, also after a second run"
+        );
     }
 }

@@ -33,7 +33,11 @@ const ROW: &str = "ts_code,trade_date,open,high,low,close,pre_close,change,pct_c
 #[test]
 fn a_wrong_key_names_file_line_and_key() {
     let folder = tempfile::tempdir().expect("folder");
-    let file = write(folder.path(), "sqep.toml", "[redis]\nurl = \"redis://127.0.0.1:1\"\n[reader]\ngruop = \"x\"\n");
+    let file = write(
+        folder.path(),
+        "sqep.toml",
+        "[redis]\nurl = \"redis://127.0.0.1:1\"\n[reader]\ngruop = \"x\"\n",
+    );
     for name in ["sqep-csv", "sqep-parquet"] {
         let (code, text) = run(name, &["--once", "--config", &file], &[]);
         assert_eq!(code, 2, "{name}: {text}");
@@ -47,7 +51,8 @@ fn a_wrong_key_names_file_line_and_key() {
 fn a_server_that_is_down_is_waited_for_and_then_named() {
     let folder = tempfile::tempdir().expect("folder");
     let root = format!("parquet.root={}", folder.path().display());
-    let mut arguments = vec!["--once", "--set", "redis.url=redis://127.0.0.1:1", "--set", "redis.once_patience_s_max=0"];
+    let mut arguments =
+        vec!["--once", "--set", "redis.url=redis://127.0.0.1:1", "--set", "redis.once_patience_s_max=0"];
     arguments.extend(["--set", &root, "--set", "reader.start=earliest"]);
     let (code, text) = run("sqep-parquet", &arguments, &[]);
     assert_eq!(code, 1, "{text}");
@@ -76,7 +81,8 @@ async fn a_wrong_password_is_one_line_that_does_not_show_it() {
 async fn a_group_is_not_made_before_it_is_said_where_it_begins() {
     let redis = TestRedis::start().await.expect("redis");
     let folder = tempfile::tempdir().expect("folder");
-    let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}", folder.path().display()));
+    let (url, root) =
+        (format!("redis.url={}", redis.url()), format!("parquet.root={}", folder.path().display()));
     let (code, text) = run("sqep-parquet", &["--once", "--set", &url, "--set", &root], &[]);
     assert_ne!(code, 0, "{text}");
     assert!(errors(&text)[0].contains("reader.start") && errors(&text)[0].contains("earliest"), "{text}");
@@ -88,14 +94,16 @@ async fn one_row_comes_out_in_shares_and_yuan_and_a_second_run_publishes_nothing
     let folder = tempfile::tempdir().expect("folder");
     let file = write(folder.path(), "000001.csv", ROW);
     let url = format!("redis.url={}", redis.url());
-    let arguments = ["--once", "--set", &url, "--set", "stream.kind=bar:1d", "--set", "csv.dialect=tushare", &file];
+    let arguments =
+        ["--once", "--set", &url, "--set", "stream.kind=bar:1d", "--set", "csv.dialect=tushare", &file];
     for _ in 0..2 {
         let (code, text) = run("sqep-csv", &arguments, &[]);
         assert_eq!(code, 0, "{text}");
     }
     let length: u64 = redis.command(&["XLEN", "sqep:{bar:1d:0}"]).await.expect("length");
     assert_eq!(length, 1);
-    let (code, text) = run("sqep", &["tail", "bar:1d", "--json", "--from-start", "--once", "--set", &url], &[]);
+    let (code, text) =
+        run("sqep", &["tail", "bar:1d", "--json", "--from-start", "--once", "--set", &url], &[]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("\"vol\":52515277.0") && text.contains("\"amount\":460697377.0"), "{text}");
 }
@@ -105,7 +113,8 @@ async fn after_a_flush_everything_is_published_again_and_the_archive_stays_the_s
     let redis = TestRedis::start().await.expect("redis");
     let folder = tempfile::tempdir().expect("folder");
     let file = write(folder.path(), "000001.csv", ROW);
-    let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}/archive", folder.path().display()));
+    let (url, root) =
+        (format!("redis.url={}", redis.url()), format!("parquet.root={}/archive", folder.path().display()));
     let publish = ["--once", "--set", &url, "--set", "csv.dialect=tushare", &file];
     let deliver = ["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root];
     for _ in 0..2 {

@@ -82,8 +82,8 @@ pub(crate) struct GenArgs {
     /// Packs every file with zstd.
     #[arg(long)]
     zstd: bool,
-    /// Also factors, limits and special treatment in Tushare's shape, beside the bars: `DIR.sides/adj_factor.csv`, `stk_limit.csv`,
-    /// `stock_st.csv`.
+    /// Also factors, limits and special treatment in Tushare's shape, beside the bars: `DIR.sides/adj_factor.csv`,
+    /// `stk_limit.csv`, `stock_st.csv`.
     #[arg(long)]
     sides: bool,
     /// Also so many rows as a vendor corrects them later: `DIR.late/`.

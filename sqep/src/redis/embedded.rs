@@ -100,7 +100,8 @@ impl Embedded {
                 bail!("{} ended with {status}: {}", self.program.display(), last.join(" | "));
             }
             // A server that refuses us answers too: its password is not this file's business.
-            if self.socket.exists() && matches!(server.connect().await, Ok(_) | Err(TransportError::Wrong(_))) {
+            if self.socket.exists() && matches!(server.connect().await, Ok(_) | Err(TransportError::Wrong(_)))
+            {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
