@@ -35,7 +35,7 @@ struct Cli {
     /// Ignores the ledger: publishes every file again, as a later version.
     #[arg(long)]
     force: bool,
-    /// Parses and checks everything, publishes nothing, shows what would happen.
+    /// Parses and checks everything, publishes nothing, shows what would happen if nothing had been published before.
     #[arg(long)]
     dry_run: bool,
     /// Files parsed at the same time; one a core by default.

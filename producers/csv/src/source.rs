@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow};
 use sqep::{Chunk, Cursors, Source, Totals};
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -36,6 +36,9 @@ const PIECES_MAX: usize = 2;
 /// How long the threads are waited for before what was gathered is published without them.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// A daemon tries a file that could not be read again when it changes, and every so often without a change.
+const RETRY: Duration = Duration::from_secs(600);
+
 /// Bars from CSV files.
 #[derive(Debug)]
 pub struct CsvSource<R> {
@@ -55,6 +58,7 @@ pub struct CsvSource<R> {
     begun: VecDeque<Begun<R>>,
     told: BTreeSet<String>,
     failed: BTreeMap<String, String>,
+    retried: Instant,
     looked: BTreeMap<String, Stamp>,
     watch: Option<Watch>,
     idle: bool,
@@ -99,6 +103,7 @@ impl<R: Enrich> CsvSource<R> {
             begun: VecDeque::new(),
             told: BTreeSet::new(),
             failed: BTreeMap::new(),
+            retried: Instant::now(),
             looked: BTreeMap::new(),
             watch,
             idle: false,
@@ -113,6 +118,10 @@ impl<R: Enrich> CsvSource<R> {
             tokio::task::spawn_blocking(move || plan.scan(&last)).await.context("the look was cut off")??;
         self.scan = Arc::new(scan);
         self.tell_missing();
+        if self.retried.elapsed() >= RETRY {
+            self.retried = Instant::now();
+            self.looked.retain(|key, _| !self.failed.contains_key(key));
+        }
         let tasks: VecDeque<Task> = self.tasks();
         self.report.expect(tasks.len(), tasks.iter().map(|task| self.scan.size(&task.input.key)).sum());
         self.waiting = tasks;
@@ -198,8 +207,7 @@ impl<R: Enrich> CsvSource<R> {
             }
             _ => self.failed.remove(&begun.key).is_some_and(|_| false),
         };
-        // A file that could not be read is tried at every look; all others wait for a change.
-        match end.stamp.filter(|_| !self.failed.contains_key(&begun.key)) {
+        match end.stamp {
             Some(stamp) => drop(self.looked.insert(begun.key.clone(), stamp)),
             None => drop(self.looked.remove(&begun.key)),
         }

@@ -382,6 +382,30 @@ async fn a_daemon_that_is_opened_again_goes_on_where_the_stream_is() {
     assert_eq!(world.current().len(), 53);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_reads_a_file_that_was_half_copied_once_it_is_whole() {
+    let (folder, _) = folder_with(&[("b.csv", file(&rows(2, 0, 1, 0)))]);
+    let packed = folder.path().join("a.csv.gz");
+    let whole = gzip(&packed, &file(&rows(1, 0, 900, 0)));
+    fs::write(&packed, &whole[..whole.len() / 2]).unwrap();
+    let mut world = World::new();
+    let (mut source, report, paper) = source::<DayBar>(&daemon(folder.path()), Kind::BarDay, true);
+    source.open(&world.cursors).await.unwrap();
+    until(&mut world, &mut source, 1).await;
+    assert_eq!((report.summary().failed, world.letters.len()), (1, 0));
+    assert!(paper.text().contains("a.csv.gz: not read"), "{}", paper.text());
+    fs::write(&packed, &whole).unwrap();
+    until(&mut world, &mut source, 901).await;
+    // The end of a file is told when the next piece of news is asked for.
+    let told = async {
+        while report.summary().published < 2 {
+            drop(tokio::time::timeout(Duration::from_millis(20), source.read()).await);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("the end is told within a minute");
+    assert!(report.summary().is_clean(), "{}", report.summary());
+}
+
 const FACTORS: &str = "ts_code,trade_date,adj_factor\n000001.SZ,20190102,100.5\n000001.SZ,20190103,101\n";
 const LIMITS: &str =
     "trade_date,ts_code,up_limit,down_limit\n20190102,000001.SZ,11.05,9.05\n20190104,000001.SZ,11.1,9.1\n";

@@ -72,7 +72,7 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
     home.end_leftovers().await?;
     let job = prepare(&args, config, &home, stop).await?;
     let folder = home.redis();
-    let server = unless(stop, Embedded::start_with(&folder, &["--pidfile", home::PID_FILE])).await??;
+    let server = unless(stop, Embedded::start(&folder)).await??;
     say(&format!("redis     private, append-only file on, at {}", server.url()))?;
     let outcome = match job.kind {
         Kind::BarDay => moved::<DayBar>(&job, &home, &programs, &server, stop).await?,

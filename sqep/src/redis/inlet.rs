@@ -273,9 +273,13 @@ impl Inlet for RedisInlet {
     }
 
     async fn close(&mut self) {
-        if let Some(Open { mut connection, lease, .. }) = self.open.take()
-            && let Err(error) = lease.release(&mut connection).await
-        {
+        let Some(Open { lease, .. }) = self.open.take() else { return };
+        // A connection of its own: the old one may still wait for an entry.
+        let released = match self.server.connect().await {
+            Ok(mut connection) => lease.release(&mut connection).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = released {
             warn!("cannot give the lease back, it will pass: {error:#}");
         }
     }

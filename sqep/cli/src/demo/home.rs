@@ -5,7 +5,7 @@
 //! OUT/archive/          the Parquet archive: what the demo is for
 //! OUT/csv/PLAN/         the generated files
 //! OUT/state/redis/      the private server's append-only file, log and socket
-//! OUT/state/*.log, *.pid what the programs said, and their process numbers
+//! OUT/state/*.log       what the programs said
 //! ```
 
 use std::{
@@ -22,8 +22,6 @@ use rustix::{
 
 /// How long a process that was left behind may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
-/// The name of the private server's process file, in its own folder.
-pub(super) const PID_FILE: &str = "redis.pid";
 
 /// A demo's folder, held for as long as this lives.
 #[derive(Debug)]
@@ -74,45 +72,43 @@ impl Home {
         self.state().join(format!("{program}.log"))
     }
 
-    pub(super) fn pid_file(&self, program: &str) -> PathBuf {
-        self.state().join(format!("{program}.pid"))
-    }
-
     /// Ends what an earlier demo left running: a server kept on purpose, or everything after a kill that could not be
     /// caught. The server goes last, as in a stop.
     pub(super) async fn end_leftovers(&self) -> anyhow::Result<()> {
-        let state = self.state();
-        for name in ["sqep-csv", "sqep-parquet"] {
-            end(name, || process(&self.pid_file(name), &[name], &state)).await?;
-        }
-        let redis = self.redis();
-        end("redis", || process(&redis.join(PID_FILE), &["redis-server", "valkey-server"], &redis)).await
+        end(&["sqep-csv", "sqep-parquet"], &self.state()).await?;
+        end(&["redis-server", "valkey-server"], &self.redis()).await
     }
 }
 
-/// Asks a process to end, as long as it is there, and waits until it is not.
-async fn end(name: &str, find: impl Fn() -> Option<Pid>) -> anyhow::Result<()> {
-    let Some(pid) = find() else { return Ok(()) };
-    let number = pid.as_raw_nonzero();
-    tracing::info!("ending {name} of an earlier demo (process {number})");
-    kill_process(pid, Signal::TERM).with_context(|| format!("cannot end {name} of an earlier demo"))?;
+/// Asks processes to end, and waits until they have.
+async fn end(names: &[&str], folder: &Path) -> anyhow::Result<()> {
+    for pid in at_work(names, folder) {
+        tracing::info!("ending process {} of an earlier demo", pid.as_raw_nonzero());
+        // It may end by itself at this moment.
+        if let Err(error) = kill_process(pid, Signal::TERM) {
+            tracing::debug!(%error, "it could not be asked to end");
+        }
+    }
     let since = Instant::now();
-    while find().is_some() {
+    while let Some(pid) = at_work(names, folder).first() {
         if since.elapsed() > END_MAX {
-            bail!("{name} of an earlier demo (process {number}) does not end");
+            bail!("process {} of an earlier demo in {} does not end", pid.as_raw_nonzero(), folder.display());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// The process of a process file, if it goes by one of these names and works in this folder: numbers are used again.
-fn process(file: &Path, names: &[&str], folder: &Path) -> Option<Pid> {
-    let number: i32 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
-    let process = PathBuf::from(format!("/proc/{number}"));
-    let name = fs::read_to_string(process.join("comm")).ok()?;
-    let ours = fs::read_link(process.join("cwd")).ok()? == folder;
-    Pid::from_raw(number).filter(|_| ours && names.contains(&name.trim()))
+/// Processes that go by one of these names and work in this folder: nobody but a demo's programs does.
+fn at_work(names: &[&str], folder: &Path) -> Vec<Pid> {
+    let ours = |process: &Path| {
+        let name = fs::read_to_string(process.join("comm")).ok()?;
+        let here = fs::read_link(process.join("cwd")).ok()? == folder;
+        let number = process.file_name()?.to_str()?.parse().ok()?;
+        Pid::from_raw(number).filter(|_| here && names.contains(&name.trim()))
+    };
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    processes.filter_map(|process| ours(&process.ok()?.path())).collect()
 }
 
 #[cfg(test)]
@@ -130,15 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn a_process_file_of_somebody_else_is_left_alone() {
+    fn only_processes_of_that_name_in_that_folder_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let here = std::env::current_dir().unwrap();
-        let own_name = fs::read_to_string("/proc/self/comm").unwrap();
-        let file = folder.path().join("some.pid");
-        assert_eq!(process(&file, &[own_name.trim()], &here), None, "there is no file");
-        fs::write(&file, std::process::id().to_string()).unwrap();
-        assert!(process(&file, &[own_name.trim()], &here).is_some(), "this very process");
-        assert_eq!(process(&file, &["redis-server"], &here), None, "another name");
-        assert_eq!(process(&file, &[own_name.trim()], folder.path()), None, "another folder");
+        let name = fs::read_to_string("/proc/self/comm").unwrap();
+        let this = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(at_work(&[name.trim()], &here).contains(&this));
+        assert!(!at_work(&["redis-server"], &here).contains(&this), "another name");
+        assert_eq!(at_work(&[name.trim()], folder.path()), [], "another folder");
     }
 }

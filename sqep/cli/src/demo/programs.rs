@@ -74,11 +74,7 @@ impl Running {
             .stderr(out)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let running = Running { child, log, ended: None, name };
-        let file = home.pid_file(&running.name);
-        fs::write(&file, running.child.id().to_string())
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(running)
+        Ok(Running { name, child, log, ended: None })
     }
 
     /// Its exit status, once it has ended.

@@ -185,7 +185,8 @@ impl Outcome {
             "look at it yourself".to_owned(),
             format!("  python3 -c \"import pandas; print(pandas.read_parquet('{table}'))\""),
             format!(
-                "  duckdb -c \"SELECT symbol, count(*) AS bars, max(frame) AS last FROM '{table}/*/*.parquet' GROUP BY symbol ORDER BY symbol LIMIT 10\""
+                "  duckdb -c \"SELECT symbol, count(*) AS bars, max(frame) AS last FROM '{table}/*/*.parquet' \
+                 GROUP BY symbol ORDER BY symbol LIMIT 10\""
             ),
         ]
     }
