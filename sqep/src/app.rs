@@ -26,8 +26,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     Calendar, Sink, Source, Totals,
     codec::Encoding,
-    deliver::{Account, Deliverer},
-    marks::{Asker, Start},
+    deliver::{Account, Deliverer, resume},
+    marks::{Asker, MarkError, Start},
     publish::Publisher,
     redis::{
         RedisInlet, RedisOutlet, RedisSettings, Server,
@@ -305,17 +305,17 @@ impl Outward<'_> {
             encoding: self.publish.encoding,
             partitions: self.stream.partitions.max(1),
             records_max: self.publish.records_max.max(1),
-            calendar: self.calendar.load()?,
+            calendar: self.calendar.load().map_err(Usage)?,
             patience: patience(self.redis, once),
         };
-        let mut outlet = RedisOutlet::new(Server::new(self.redis)?, self.stream.clone(), name);
+        let mut outlet = RedisOutlet::new(Server::new(self.redis).map_err(Usage)?, self.stream.clone(), name);
         publisher.run(source, &mut outlet, stop, watch).await
     }
 
     /// Connects and judges the server; writes nothing.
     pub async fn check(&self) -> anyhow::Result<()> {
         check_server(self.redis).await?;
-        self.calendar.load().map(drop)
+        self.calendar.load().map(drop).map_err(|error| Usage(error).into())
     }
 }
 
@@ -341,8 +341,7 @@ impl Inward<'_> {
         once: bool,
         stop: &CancellationToken,
     ) -> anyhow::Result<Account> {
-        let reader = self.reader;
-        let group = reader.group.as_deref().unwrap_or(name);
+        let (reader, group) = (self.reader, self.group(name));
         let keys = Keys::new(&self.stream.prefix, self.stream.kind, reader.partition);
         let deliverer = Deliverer {
             kind: self.stream.kind,
@@ -351,23 +350,44 @@ impl Inward<'_> {
                 group: group.to_owned(),
                 stream: keys.stream().to_owned(),
                 start: reader.start,
-                crash_ms_max: reader.crash_s_max.saturating_mul(1000),
+                crash: Duration::from_secs(reader.crash_s_max),
             },
             once,
             never_records_max: reader.never_records_max,
-            calendar: self.calendar.load()?,
+            calendar: self.calendar.load().map_err(Usage)?,
             patience: patience(self.redis, once),
         };
-        let lease = Duration::from_secs(reader.lease_s_max.max(5));
-        let server = Server::new(self.redis)?;
-        let mut inlet = RedisInlet::new(server, self.stream.clone(), reader.partition, group, lease);
-        deliverer.run(sink, &mut inlet, stop).await
+        let mut inlet = self.inlet(group, deliverer.patience)?;
+        let ended = deliverer.run(sink, &mut inlet, stop).await;
+        ended.map_err(|error| match error.downcast_ref() {
+            Some(MarkError::NoStart { .. }) => Usage(error).into(),
+            _ => error,
+        })
+    }
+
+    /// Lets the group read everything the stream still holds again, where it stopped with a word on marks.
+    pub async fn resume<S: Sink>(&self, sink: &mut S, name: &str) -> anyhow::Result<()> {
+        let group = self.group(name);
+        let mut inlet = self.inlet(group, patience(self.redis, true))?;
+        resume(self.reader.partition, sink, &mut inlet).await?;
+        info!(group, "reads everything the stream still holds again");
+        Ok(())
+    }
+
+    fn group<'a>(&'a self, name: &'a str) -> &'a str {
+        self.reader.group.as_deref().unwrap_or(name)
+    }
+
+    fn inlet(&self, group: &str, patience: Option<Duration>) -> anyhow::Result<RedisInlet> {
+        let lease = Duration::from_secs(self.reader.lease_s_max.max(5));
+        let server = Server::new(self.redis).map_err(Usage)?;
+        Ok(RedisInlet::new(server, self.stream.clone(), self.reader.partition, group, lease, patience))
     }
 
     /// Connects and judges the server; writes nothing.
     pub async fn check(&self) -> anyhow::Result<()> {
         check_server(self.redis).await?;
-        self.calendar.load().map(drop)
+        self.calendar.load().map(drop).map_err(|error| Usage(error).into())
     }
 }
 
@@ -376,7 +396,7 @@ fn patience(redis: &RedisSettings, once: bool) -> Option<Duration> {
 }
 
 async fn check_server(redis: &RedisSettings) -> anyhow::Result<()> {
-    let server = Server::new(redis)?;
+    let server = Server::new(redis).map_err(Usage)?;
     let mut connection = server.connect().await?;
     connection.fit().await?;
     info!("redis at {} answers", server.name());

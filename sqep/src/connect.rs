@@ -248,6 +248,6 @@ pub trait Sink: Send {
     /// Keeps the mark beside the data. May come late, never early.
     fn save(&mut self, partition: u16, mark: &Mark) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// The mark kept last, if any.
-    fn mark(&mut self, partition: u16) -> impl Future<Output = anyhow::Result<Option<Mark>>> + Send;
+    /// The mark kept last, if any. `Later`: the store cannot be asked at the moment. `Never`: it cannot be read.
+    fn mark(&mut self, partition: u16) -> impl Future<Output = Result<Option<Mark>, WriteError>> + Send;
 }

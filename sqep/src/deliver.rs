@@ -3,7 +3,12 @@
 //! Alone decides to acknowledge, retry and bury. Start, reconnect and crash recovery are one act: settle what is
 //! pending, then read on. Must not know any store nor Redis.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -89,8 +94,16 @@ impl Deliverer {
     ) -> anyhow::Result<Account> {
         let (mut backoff, mut account, mut target) = (Backoff::default(), Account::default(), None);
         loop {
-            let mut session =
-                Session { loop_: self, sink, inlet, stop, account: &mut account, backoff: &mut backoff };
+            let mut session = Session {
+                loop_: self,
+                sink,
+                inlet,
+                stop,
+                account: &mut account,
+                backoff: &mut backoff,
+                recent: VecDeque::new(),
+                before: EntryId::ZERO,
+            };
             match session.run(&mut target).await {
                 Ok(()) | Err(Broken::Stopped) => break,
                 Err(Broken::Fatal(error) | Broken::Transport(TransportError::Wrong(error))) => {
@@ -124,12 +137,18 @@ fn say(group: &str, account: &Account) {
     info!(group, fetched = account.fetched, written = account.written, buried, "fetched = written + buried");
 }
 
+/// Entries of one batch at most, however few records they hold.
+const ENTRIES_MAX: usize = 10_000;
+/// Bytes of letters of one batch at most.
+const LETTER_BYTES_MAX: usize = 16 << 20;
+
 /// Entries read and not yet settled, with the records they hold.
 struct InHand<R> {
     ids: Vec<EntryId>,
     rows: Vec<Row<R>>,
     sources: Vec<Arc<str>>,
     letters: Vec<Letter>,
+    letter_bytes: usize,
     buried: BTreeMap<Reason, u64>,
     fetched: u64,
     since: Option<Instant>,
@@ -142,6 +161,7 @@ impl<R> Default for InHand<R> {
             rows: Vec::new(),
             sources: Vec::new(),
             letters: Vec::new(),
+            letter_bytes: 0,
             buried: BTreeMap::new(),
             fetched: 0,
             since: None,
@@ -156,6 +176,9 @@ struct Session<'a, S, I> {
     stop: &'a CancellationToken,
     account: &'a mut Account,
     backoff: &'a mut Backoff,
+    /// Marks of the last seconds, and the one before them.
+    recent: VecDeque<(Instant, EntryId)>,
+    before: EntryId,
 }
 
 impl<S: Sink, I: Inlet> Session<'_, S, I> {
@@ -169,9 +192,22 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         self.read_new(&mut hand, &standing, target).await
     }
 
+    /// The mark as it stood longer ago than a crashed server may lose, now that it moves to `id`.
+    fn before(&mut self, id: EntryId) -> EntryId {
+        self.recent.push_back((Instant::now(), id));
+        while let Some(&(since, id)) = self.recent.front()
+            && since.elapsed() >= self.loop_.asker.crash
+        {
+            self.before = id;
+            self.recent.pop_front();
+        }
+        self.before
+    }
+
     /// Holds the sink's mark against the stream, and places the group where both agree.
     async fn take_up(&mut self, standing: &Standing) -> Result<(), Broken> {
-        let mark = self.sink.mark(self.loop_.partition).await.map_err(Broken::Fatal)?;
+        let mark = self.mark().await?;
+        self.before = mark.as_ref().map_or(EntryId::ZERO, |mark| mark.before);
         let plan = self.loop_.asker.plan(standing, mark.as_ref()).map_err(|e| Broken::Fatal(e.into()))?;
         let Plan::Place { floor, mark, because } = plan else { return Ok(()) };
         if !because.is_empty() {
@@ -179,6 +215,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         }
         self.inlet.raise(floor).await?;
         self.keep(&mark).await?;
+        self.before = mark.before;
         held(self.inlet.place(mark.id).await?)
     }
 
@@ -228,6 +265,8 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
 
     fn full(&self, hand: &InHand<S::Record>) -> bool {
         hand.rows.len() >= self.sink.appetite().records_max
+            || hand.ids.len() >= ENTRIES_MAX
+            || hand.letter_bytes >= LETTER_BYTES_MAX
     }
 
     /// How long to wait for more: what is left of the sink's patience, or a blocking read's length with empty hands.
@@ -295,7 +334,8 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         let written = done.rows.len() - refused.len();
         done.bury_rows(&self.loop_.asker.group, refused);
         self.wait_for_burial(&done.letters).await?;
-        self.keep(&Mark { born: standing.born.clone(), id: last }).await?;
+        let before = self.before(last);
+        self.keep(&Mark { born: standing.born.clone(), id: last, before }).await?;
         let letters = mem::take(&mut done.letters);
         let entries = u64::try_from(done.ids.len()).unwrap_or(u64::MAX);
         held(self.inlet.settle(&Settlement { ids: mem::take(&mut done.ids), letters }).await?)?;
@@ -351,6 +391,24 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             error!("{later:#}; the same batch again in {wait:?}");
             if !pause(wait, self.stop).await {
                 return Err(Broken::Stopped);
+            }
+        }
+    }
+
+    /// The sink's mark, asked for until the sink can tell.
+    async fn mark(&mut self) -> Result<Option<Mark>, Broken> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.sink.mark(self.loop_.partition).await {
+                Ok(mark) => return Ok(mark),
+                Err(WriteError::Never(error)) => return Err(Broken::Fatal(error)),
+                Err(WriteError::Later(error)) => {
+                    let wait = backoff.next();
+                    error!("{error:#}; asking for the mark again in {wait:?}");
+                    if !pause(wait, self.stop).await {
+                        return Err(Broken::Stopped);
+                    }
+                }
             }
         }
     }
@@ -419,7 +477,9 @@ impl<R: Record> InHand<R> {
 
     fn bury(&mut self, group: &str, entry: Entry, refusals: Vec<Refusal>) {
         self.count(&refusals);
-        self.letters.push(Letter::of_entry(group, entry.id, refusals, entry.fields));
+        let letter = Letter::of_entry(group, entry.id, refusals, entry.fields);
+        self.letter_bytes += letter.bytes();
+        self.letters.push(letter);
     }
 
     /// Buries what the sink refused. The entry's bytes are not at hand any more; the record itself is.
@@ -442,7 +502,7 @@ impl<R: Record> InHand<R> {
     }
 }
 
-/// What the operator's `sqep group resume` does where a reader stopped with a word on marks: everything the stream still
+/// What `--resume` does where a reader stopped with a word on marks: everything the stream still
 /// holds is read again, which is once by key.
 pub async fn resume<S: Sink, I: Inlet>(partition: u16, sink: &mut S, inlet: &mut I) -> anyhow::Result<()> {
     let resumed = take_again(partition, sink, inlet).await;

@@ -84,4 +84,8 @@ pub struct Mark {
     pub born: String,
     /// Everything up to and including this entry is durable in the sink.
     pub id: EntryId,
+    /// The mark as it stood a while before (`reader.crash_s_max`): a server that still knows this entry has crashed
+    /// and lost its last seconds, one that does not runs on an older file.
+    #[serde(default)]
+    pub before: EntryId,
 }

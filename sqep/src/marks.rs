@@ -1,5 +1,7 @@
 //! Where a reader takes up: the sink's mark held against the stream and the group. Pure: decides, does nothing.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{EntryId, Mark, transport::Standing};
@@ -48,7 +50,7 @@ pub enum MarkError {
     #[error(
         "group {group:?} on {stream} has settled up to {settled}, but the sink holds no mark of it: the sink was \
          emptied or is another one. Give this sink a group of its own (reader.group), or let it read everything that \
-         is left again: sqep group resume {group}"
+         is left again: run it once with --resume"
     )]
     NoMark {
         /// Group.
@@ -61,8 +63,8 @@ pub enum MarkError {
     /// The stream is another than the one the mark speaks of, and somebody already reads it as this group.
     #[error(
         "the sink's mark speaks of stream {marked:?}, but {stream} was born as {born:?} and group {group:?} exists on \
-         it: another server, or two sinks under one group. Check redis.url and reader.group, then: sqep group resume \
-         {group}"
+         it: another server, or two sinks under one group. Check redis.url and reader.group, then run it once with \
+         --resume"
     )]
     OtherStream {
         /// Group.
@@ -77,7 +79,7 @@ pub enum MarkError {
     /// The server has lost entries the sink already holds: an older snapshot or append-only file.
     #[error(
         "{stream} ends at {last}, but the sink of group {group:?} holds entries up to {mark}: the server runs on an \
-         older snapshot or append-only file. Restore the newer one, or go on with this one: sqep group resume {group}"
+         older snapshot or append-only file. Restore the newer one, or go on with this one: run it once with --resume"
     )]
     Behind {
         /// Group.
@@ -92,8 +94,8 @@ pub enum MarkError {
     /// Entries the sink has not seen are gone.
     #[error(
         "{stream} was trimmed up to {trimmed}, but the sink of group {group:?} holds entries only up to {mark}: what \
-         lies between is not on the stream any more. Restore the sink's data or replay from an archive, then: sqep \
-         group resume {group}"
+         lies between is not on the stream any more. Restore the sink's data or replay from an archive, then run \
+         it once with --resume"
     )]
     Trimmed {
         /// Group.
@@ -116,9 +118,9 @@ pub struct Asker {
     pub stream: String,
     /// Where to begin without any history.
     pub start: Option<Start>,
-    /// A server that lost less than this many milliseconds of entries has crashed, not been replaced: everything it
-    /// still holds is read again, which is once by key.
-    pub crash_ms_max: u64,
+    /// A server that lost only entries younger than this, as the sink saw them come, has crashed and not been
+    /// replaced: everything it still holds is read again, which is once by key.
+    pub crash: Duration,
 }
 
 impl Asker {
@@ -154,20 +156,20 @@ impl Asker {
                 return Err(MarkError::NoStart { group: self.group.clone(), stream: self.stream.clone() });
             }
         };
-        let mark = Mark { born: standing.born.clone(), id: at };
+        let mark = Mark { born: standing.born.clone(), id: at, before: at };
         Ok(Plan::Place { floor: EntryId::ZERO, mark, because: "" })
     }
 
     fn anew(&self, standing: &Standing, floor: EntryId, because: &'static str) -> Result<Plan, MarkError> {
-        let mark = Mark { born: standing.born.clone(), id: EntryId::ZERO };
+        let mark = Mark { born: standing.born.clone(), id: EntryId::ZERO, before: EntryId::ZERO };
         self.untrimmed(standing, Plan::Place { floor, mark, because })
     }
 
     fn behind(&self, standing: &Standing, mark: &Mark) -> Result<Plan, MarkError> {
-        if mark.id.ms.saturating_sub(standing.last.ms) <= self.crash_ms_max {
+        if standing.last >= mark.before {
             let because =
                 "the server lost its last entries in a crash: everything it still holds is read again";
-            let again = Mark { born: standing.born.clone(), id: standing.trimmed };
+            let again = Mark { born: standing.born.clone(), id: standing.trimmed, before: standing.trimmed };
             return Ok(Plan::Place { floor: mark.id, mark: again, because });
         }
         Err(MarkError::Behind {
@@ -190,11 +192,11 @@ impl Asker {
         }
     }
 
-    /// What the operator's `resume` does in place of an error: read everything the stream still holds again.
+    /// What `--resume` does in place of an error: read everything the stream still holds again.
     pub fn resume(standing: &Standing, mark: Option<&Mark>) -> Plan {
         Plan::Place {
             floor: mark.map_or(EntryId::ZERO, |mark| mark.id),
-            mark: Mark { born: standing.born.clone(), id: standing.trimmed },
+            mark: Mark { born: standing.born.clone(), id: standing.trimmed, before: standing.trimmed },
             because: "resumed by the operator",
         }
     }

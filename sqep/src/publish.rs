@@ -235,11 +235,11 @@ fn account(source: &str, totals: &Totals) {
 
 /// `false`: stopped while waiting.
 async fn wait_for_room<O: Outlet>(outlet: &mut O, stop: &CancellationToken) -> Result<bool, TransportError> {
-    let (mut backoff, mut said) = (Backoff::default(), false);
+    let (mut backoff, mut said) = (Backoff::default(), None::<Instant>);
     while let Some(reason) = outlet.room().await? {
-        if !said {
+        if said.is_none_or(|said| said.elapsed() > Duration::from_secs(60)) {
             warn!("holding back: {reason}");
-            said = true;
+            said = Some(Instant::now());
         }
         if !pause(backoff.next().min(Duration::from_secs(1)), stop).await {
             return Ok(false);

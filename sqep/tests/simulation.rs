@@ -24,13 +24,13 @@ struct Simulation {
     calendar: Arc<Calendar>,
     batch: usize,
     chunk: usize,
-    crash_ms_max: u64,
+    crash: Duration,
 }
 
 impl Simulation {
     fn new(seed: u64, calendar: &Arc<Calendar>) -> Simulation {
         let world = Shared::new(seed, Faults::default());
-        let (rows, faults, batch, chunk, crash_ms_max) = {
+        let (rows, faults, batch, chunk, crash) = {
             let rng = &mut world.lock().rng;
             let mut rate = |max: u32| if rng.random() { rng.random_range(0..=max) } else { 0 };
             let faults = Faults {
@@ -41,8 +41,8 @@ impl Simulation {
                 failover: rate(15),
                 garbage: rate(20),
             };
-            let crash_ms_max = if rng.random() { 1_000_000 } else { 0 };
-            (rng.random_range(1..120), faults, rng.random_range(1..40), rng.random_range(1..12), crash_ms_max)
+            let crash = Duration::from_millis([0, 40, 3_600_000][rng.random_range(0..3)]);
+            (rng.random_range(1..120), faults, rng.random_range(1..40), rng.random_range(1..12), crash)
         };
         world.lock().faults = faults;
         Simulation {
@@ -51,7 +51,7 @@ impl Simulation {
             calendar: Arc::clone(calendar),
             batch,
             chunk,
-            crash_ms_max,
+            crash,
         }
     }
 
@@ -81,7 +81,7 @@ impl Simulation {
                 group: "store".to_owned(),
                 stream: "stream".to_owned(),
                 start: Some(Start::Earliest),
-                crash_ms_max: self.crash_ms_max,
+                crash: self.crash,
             },
             once,
             never_records_max: 1_000,
@@ -120,7 +120,7 @@ impl Simulation {
             // A twin that cuts its chunks otherwise: where one stops is never where the other does.
             let other = async {
                 if twin {
-                    self.publish(self.chunk + 2, &stop).await
+                    self.publish(self.chunk + 2, &stop).await;
                 }
             };
             tokio::join!(self.publish(self.chunk, &stop), other);

@@ -34,7 +34,7 @@ async fn redis_keeps_the_promises_of_a_transport() -> anyhow::Result<()> {
     let redis = TestRedis::start().await?;
     let settings = StreamSettings::default();
     let mut outlet = RedisOutlet::new(redis.client()?, settings.clone(), "suite");
-    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "group", LEASE);
+    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "group", LEASE, None);
     let lease = Keys::new("sqep", Kind::BarDay, 0).lease("group");
     transport(&mut outlet, &mut inlet, || async {
         redis.command::<()>(&["SET", &lease, "somebody/1/1/else"]).await?;
@@ -48,7 +48,7 @@ async fn redis_raises_ids_above_a_floor() -> anyhow::Result<()> {
     let redis = TestRedis::start().await?;
     let settings = StreamSettings::default();
     let mut outlet = RedisOutlet::new(redis.client()?, settings.clone(), "suite");
-    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "group", LEASE);
+    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "group", LEASE, None);
     raise(&mut outlet, &mut inlet).await
 }
 
@@ -87,7 +87,7 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
     let settings = StreamSettings { backlog_entries_max: 3, ..StreamSettings::default() };
     let mut outlet = RedisOutlet::new(redis.client()?, settings.clone(), "source");
     let mut cursors = outlet.open().await?;
-    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "slow", LEASE);
+    let mut inlet = RedisInlet::new(redis.client()?, settings, 0, "slow", LEASE, None);
     inlet.open().await?;
     inlet.place(sqep::EntryId::ZERO).await?;
     for _ in 0..4 {

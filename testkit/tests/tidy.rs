@@ -52,7 +52,16 @@ fn offenders(sources: &[(String, String)], words: &[&str], allowed: &[&str]) -> 
 
 #[test]
 fn only_the_redis_folder_knows_a_command_or_a_key() {
-    let words = ["redis::cmd", "redis::pipe", "\"XADD\"", "\"XACK\"", "XREADGROUP", "\"HSET\"", ":lease:", ":cursor:"];
+    let words = [
+        "redis::cmd",
+        "redis::pipe",
+        "\"XADD\"",
+        "\"XACK\"",
+        "XREADGROUP",
+        "\"HSET\"",
+        ":lease:",
+        ":cursor:",
+    ];
     assert_eq!(offenders(&product(), &words, &["sqep/src/redis/"]), [""; 0]);
 }
 
@@ -65,13 +74,24 @@ fn only_deliver_settles_retries_and_buries() {
 
 #[test]
 fn the_pure_core_neither_does_io_nor_asks_the_time() {
-    let pure = ["symbol", "bar", "check", "unit", "kind", "record", "entry", "wire", "calendar", "shanghai", "codec/"];
+    let pure = [
+        "symbol", "bar", "check", "unit", "kind", "record", "entry", "wire", "calendar", "shanghai", "codec/",
+    ];
     let core: Vec<_> = sources("sqep/src")
         .into_iter()
         .filter(|(path, _)| pure.iter().any(|name| path.starts_with(&format!("sqep/src/{name}"))))
         .collect();
     assert!(core.len() > pure.len());
-    let words = ["std::fs", "std::net", "std::env", "tokio::", "Instant::now", "SystemTime", "Utc::now", "Local::now"];
+    let words = [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "tokio::",
+        "Instant::now",
+        "SystemTime",
+        "Utc::now",
+        "Local::now",
+    ];
     assert_eq!(offenders(&core, &words, &[]), [""; 0]);
 }
 
@@ -79,19 +99,25 @@ fn the_pure_core_neither_does_io_nor_asks_the_time() {
 fn producers_and_consumers_do_not_know_each_other() {
     for (ours, theirs) in [("producers", "consumers"), ("consumers", "producers")] {
         let names = fs::read_dir(root().join(theirs)).expect("folder");
-        let names: Vec<String> =
-            names.map(|entry| format!("sqep-{}", entry.expect("entry").file_name().to_string_lossy())).collect();
+        let names: Vec<String> = names
+            .map(|entry| format!("sqep-{}", entry.expect("entry").file_name().to_string_lossy()))
+            .collect();
         for entry in fs::read_dir(root().join(ours)).expect("folder") {
             let manifest = entry.expect("entry").path().join("Cargo.toml");
             let text = fs::read_to_string(&manifest).expect("manifest");
-            assert!(names.iter().all(|name| !text.contains(name.as_str())), "{} names one of {names:?}", manifest.display());
+            assert!(
+                names.iter().all(|name| !text.contains(name.as_str())),
+                "{} names one of {names:?}",
+                manifest.display()
+            );
         }
     }
 }
 
 #[test]
 fn every_file_says_first_what_it_is_and_stays_of_one_size() {
-    let all = ["sqep/src", "sqep/cli/src", "producers", "consumers", "testkit/src"].into_iter().flat_map(sources);
+    let all =
+        ["sqep/src", "sqep/cli/src", "producers", "consumers", "testkit/src"].into_iter().flat_map(sources);
     for (path, text) in all {
         assert!(text.starts_with("//!") || text.starts_with("#!["), "{path} does not say what it is");
         let lines = text.lines().count();

@@ -84,7 +84,7 @@ async fn a_group_is_not_made_before_it_is_said_where_it_begins() {
     let (url, root) =
         (format!("redis.url={}", redis.url()), format!("parquet.root={}", folder.path().display()));
     let (code, text) = run("sqep-parquet", &["--once", "--set", &url, "--set", &root], &[]);
-    assert_ne!(code, 0, "{text}");
+    assert_eq!(code, 2, "{text}");
     assert!(errors(&text)[0].contains("reader.start") && errors(&text)[0].contains("earliest"), "{text}");
 }
 
@@ -127,4 +127,51 @@ async fn after_a_flush_everything_is_published_again_and_the_archive_stays_the_s
     let (code, text) = run("sqep", &["compact", "--set", &root], &[]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("1 row"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_was_deleted_is_noticed_and_filled_again_on_demand() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let archive = folder.path().join("archive");
+    let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}", archive.display()));
+    let deliver = ["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root];
+    let (code, text) = run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = run("sqep-parquet", &deliver, &[]);
+    assert_eq!(code, 0, "{text}");
+    std::fs::remove_dir_all(&archive).expect("deleted");
+    let (code, text) = run("sqep-parquet", &deliver, &[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(errors(&text)[0].contains("--resume"), "{text}");
+    let (code, text) = run("sqep-parquet", &[&deliver[..], &["--resume"]].concat(), &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("fetched=1 written=1"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_nobody_can_read_are_buried_with_their_bytes_and_the_others_go_on() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let url = format!("redis.url={}", redis.url());
+    let stream = "sqep:{bar:1d:0}";
+    redis.command::<String>(&["XADD", stream, "*", "v", "9", "p", "later"]).await.expect("another version");
+    let (code, text) = run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
+    assert_eq!(code, 0, "{text}");
+    let mut foreign = vec!["XADD", stream, "*"];
+    foreign.extend(["x"; 9_000]);
+    redis.command::<String>(&foreign).await.expect("a foreign entry of many fields");
+    let root = format!("parquet.root={}/archive", folder.path().display());
+    let (code, text) =
+        run("sqep-parquet", &["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root], &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("fetched=3 written=1 buried=2"), "{text}");
+    let dead: Vec<(String, Vec<String>)> =
+        redis.command(&["XRANGE", "sqep:{bar:1d:0}:dead", "-", "+"]).await.expect("letters");
+    assert_eq!(dead.len(), 2);
+    assert!(dead[0].1.contains(&"unknown_version".to_owned()) && dead[0].1.contains(&"later".to_owned()));
+    let pending: redis::Value = redis.command(&["XPENDING", stream, "parquet"]).await.expect("pending");
+    assert!(format!("{pending:?}").starts_with("array([int(0)"), "{pending:?}");
 }

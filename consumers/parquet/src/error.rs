@@ -79,9 +79,7 @@ pub enum ArchiveError {
         expected: String,
     },
     /// A mark that cannot be read.
-    #[error(
-        "mark {path:?} is damaged; restore it, or delete it and say where to begin with `sqep group resume`"
-    )]
+    #[error("mark {path:?} is damaged; restore it, or delete it and run the reader once with --resume")]
     Mark {
         /// Its file.
         path: PathBuf,

@@ -96,7 +96,7 @@ fn deliver(sink: &mut ParquetSink<MinuteBar>) {
         let (id, rows) = (EntryId::new(ms, 0), batch(ms));
         let batch = Batch { partition: 0, first: id, last: id, rows: &rows, sources: &sources };
         runtime.block_on(sink.write(&batch)).unwrap();
-        runtime.block_on(sink.save(0, &Mark { born: "b".into(), id })).unwrap();
+        runtime.block_on(sink.save(0, &Mark { born: "b".into(), id, before: EntryId::ZERO })).unwrap();
     }
 }
 

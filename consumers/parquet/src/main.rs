@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(60);
 struct Arguments {
     #[command(flatten)]
     common: Args,
+    /// Reads everything the stream still holds again, after a stop that says so; each key stays once.
+    #[arg(long)]
+    resume: bool,
 }
 
 impl AsRef<Args> for Arguments {
@@ -68,6 +71,9 @@ async fn deliver<R: Record>(app: App<Arguments, Settings>) -> anyhow::Result<()>
         return inward.check().await;
     }
     let mut sink = open::<R>(parquet.clone(), kind)?;
+    if app.args.resume {
+        inward.resume(&mut sink, NAME).await?;
+    }
     if let (Some(quiet), false) = (parquet.quiet(), once) {
         tokio::spawn(tidy(parquet.clone(), kind, quiet));
     }

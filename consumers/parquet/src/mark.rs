@@ -57,7 +57,7 @@ mod tests {
         home.found().unwrap();
         assert_eq!(load(&home, 3).unwrap(), None);
         for ms in [5, 7] {
-            let mark = Mark { born: "abc".into(), id: EntryId::new(ms, 1) };
+            let mark = Mark { born: "abc".into(), id: EntryId::new(ms, 1), before: EntryId::ZERO };
             store(&home, 3, &mark).unwrap();
             assert_eq!(load(&home, 3).unwrap(), Some(mark));
         }

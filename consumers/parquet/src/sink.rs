@@ -110,8 +110,12 @@ impl<R: Record> Sink for ParquetSink<R> {
         Ok(())
     }
 
-    async fn mark(&mut self, partition: u16) -> anyhow::Result<Option<Mark>> {
-        Ok(apart(|| self.guard.mark(partition))?)
+    async fn mark(&mut self, partition: u16) -> Result<Option<Mark>, WriteError> {
+        apart(|| self.guard.mark(partition)).map_err(|error| match error {
+            // A damaged mark does not mend by itself; a folder that is away, full or another's does.
+            ArchiveError::Mark { .. } => WriteError::Never(error.into()),
+            _ => WriteError::Later(error.into()),
+        })
     }
 }
 

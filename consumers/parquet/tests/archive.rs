@@ -23,7 +23,7 @@ const DAY: Kind = Kind::BarDay;
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);
 
 fn mark(ms: u64) -> Mark {
-    Mark { born: "b0".into(), id: EntryId::new(ms, 0) }
+    Mark { born: "b0".into(), id: EntryId::new(ms, 0), before: EntryId::ZERO }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::{
 /// Entries asked for at once: some 2 MiB of full ones.
 const ENTRIES_MAX: usize = 32;
 /// A blocking read is no longer than this, so that a stop is heard and a dead peer noticed.
-const BLOCK_MAX: Duration = Duration::from_secs(2);
+pub(super) const BLOCK_MAX: Duration = Duration::from_secs(2);
 
 /// KEYS: stream lease groups. ARGV: token group at-id. Groups are made anew, which forgets what was pending.
 const PLACE: &str = "
@@ -40,19 +40,21 @@ end
 return redis.call('XSETID', KEYS[1], ARGV[1])";
 
 /// KEYS: stream lease groups dead. ARGV: token group mark n ids… then letters, each a count of fields and the fields.
+/// Letters first: a script that fails half-way is not undone, and a letter twice is better than an entry without one.
 const SETTLE: &str = "
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-local at = 5
 local last = 4 + tonumber(ARGV[4])
-while at <= last do
-  local upto = math.min(at + 999, last)
-  redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, at, upto))
-  at = upto + 1
-end
+local at = last + 1
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   redis.call('XADD', KEYS[4], '*', unpack(ARGV, at + 1, at + n))
   at = at + n + 1
+end
+at = 5
+while at <= last do
+  local upto = math.min(at + 999, last)
+  redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, at, upto))
+  at = upto + 1
 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 return 1";
@@ -65,6 +67,7 @@ pub struct RedisInlet {
     keys: Keys,
     group: String,
     lease_time: Duration,
+    patience: Option<Duration>,
     open: Option<Open>,
     judged: bool,
 }
@@ -78,16 +81,27 @@ struct Open {
 }
 
 impl RedisInlet {
-    /// For `group` on a partition of the stream of the settings.
+    /// For `group` on a partition of the stream of the settings. Another reader's lease is waited for as long as
+    /// `patience`; `None`: for ever.
     pub fn new(
         server: Server,
         settings: StreamSettings,
         partition: u16,
         group: &str,
         lease_time: Duration,
+        patience: Option<Duration>,
     ) -> RedisInlet {
         let keys = Keys::new(&settings.prefix, settings.kind, partition);
-        RedisInlet { server, settings, keys, group: group.to_owned(), lease_time, open: None, judged: false }
+        RedisInlet {
+            server,
+            settings,
+            keys,
+            group: group.to_owned(),
+            lease_time,
+            patience,
+            open: None,
+            judged: false,
+        }
     }
 
     fn opened(&mut self) -> Result<&mut Open, TransportError> {
@@ -122,14 +136,15 @@ impl RedisInlet {
     }
 
     /// Waits for an entry after the last one handed out, without taking it.
-    async fn wait(&mut self, wait: Duration) -> Result<(), TransportError> {
+    async fn wait(&mut self, wait: Duration) -> Result<Option<EntryId>, TransportError> {
         let stream = self.keys.stream().to_owned();
         let open = self.opened()?;
         let millis = u64::try_from(wait.min(BLOCK_MAX).as_millis()).unwrap_or(0).max(1);
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(1).arg("BLOCK").arg(millis).arg("STREAMS").arg(stream);
         command.arg(open.seen.to_string());
-        open.connection.ask::<Value>(&command).await.map(drop)
+        let came = reply::entries_of_streams(open.connection.ask::<Value>(&command).await?);
+        Ok(came.last().map(|entry| entry.id))
     }
 
     /// How many entries lie at or before `at`, counting those no longer there: what the server needs for its lag.
@@ -141,12 +156,20 @@ impl RedisInlet {
             return Ok(0);
         };
         let added = reply::number(reply::member(&info, "entries-added")).unwrap_or(0);
+        let length = reply::number(reply::member(&info, "length")).unwrap_or(0);
         let last = reply::member(&info, "last-generated-id").map(reply::id).unwrap_or_default();
+        let first = match reply::member(&info, "first-entry") {
+            Some(Value::Array(entry)) => entry.first().map(reply::id).unwrap_or_default(),
+            _ => last.next(),
+        };
+        if at < first {
+            return Ok(added.saturating_sub(length));
+        }
         let mut after = at;
         let mut unread = 0u64;
         while after < last {
             let mut page = redis::cmd("XRANGE");
-            page.arg(&stream).arg(format!("({after}")).arg("+").arg("COUNT").arg(ENTRIES_MAX);
+            page.arg(&stream).arg(format!("({after}")).arg(last.to_string()).arg("COUNT").arg(ENTRIES_MAX);
             let entries = reply::entries(open.connection.ask(&page).await?);
             let Some(entry) = entries.last() else { break };
             after = entry.id;
@@ -158,8 +181,11 @@ impl RedisInlet {
     async fn standing(&mut self) -> Result<Standing, TransportError> {
         let (keys, group) = (self.keys.clone(), self.group.clone());
         let open = self.opened()?;
+        // Set only where there is none: a full server, which a reader is to relieve, refuses to set anything.
+        if !open.connection.ask::<bool>(redis::cmd("EXISTS").arg(keys.born())).await? {
+            open.connection.ask::<Value>(redis::cmd("SET").arg(keys.born()).arg(unique()).arg("NX")).await?;
+        }
         let mut facts = redis::pipe();
-        facts.cmd("SET").arg(keys.born()).arg(unique()).arg("NX").ignore();
         facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
         facts.cmd("HGET").arg(keys.groups()).arg(&group);
         let (born, trimmed, settled): (String, Option<String>, Option<String>) =
@@ -197,7 +223,7 @@ impl Inlet for RedisInlet {
             old.lease.release(&mut connection).await?;
         }
         let key = self.keys.lease(&self.group);
-        let lease = Lease::take(&mut connection, &self.server, &key, self.lease_time).await?;
+        let lease = Lease::take(&mut connection, &self.server, &key, self.lease_time, self.patience).await?;
         self.open = Some(Open { connection, lease, seen: EntryId::ZERO });
         self.standing().await
     }
@@ -235,8 +261,14 @@ impl Inlet for RedisInlet {
     async fn next(&mut self, wait: Duration) -> Result<Held<Vec<Entry>>, TransportError> {
         let mut found = self.read(">").await?;
         if matches!(&found, Held::Yes(entries) if entries.is_empty()) && !wait.is_zero() {
-            self.wait(wait).await?;
+            let came = self.wait(wait).await?;
             found = self.read(">").await?;
+            if let (Some(came), Held::Yes(entries)) = (came, &found)
+                && entries.is_empty()
+            {
+                // Somebody moved the group past it: waiting for it again would not be a wait.
+                self.opened()?.seen = came;
+            }
         }
         if let Held::Yes(entries) = &found
             && let Some(last) = entries.last()

@@ -165,7 +165,8 @@ impl Inspector {
             Value::Array(items) if pending > 0 => items.get(1).map(reply::id),
             _ => None,
         };
-        let lag_ms = last.ms.saturating_sub(settled.unwrap_or_default().ms);
+        let behind = pending + lag > 0;
+        let lag_ms = if behind { last.ms.saturating_sub(settled.unwrap_or(delivered).ms) } else { 0 };
         Ok(GroupStatus {
             group,
             pending,

@@ -5,8 +5,12 @@
 
 use std::{hash::BuildHasher, time::Duration};
 
+use anyhow::anyhow;
 use redis::Script;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 use super::{Connection, Server};
@@ -54,8 +58,11 @@ fn holder() -> String {
 }
 
 fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().replace('/', "_")
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().replace('/', "_");
+    // Two containers may share a host's name, but neither its boot and its process numbers.
+    let processes = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let boot: String = read("/proc/sys/kernel/random/boot_id").chars().take(8).collect();
+    format!("{}+{boot}+{}", read("/proc/sys/kernel/hostname"), processes.display())
 }
 
 /// When a process started, in the kernel's ticks; `None` for a process that is not there.
@@ -69,7 +76,9 @@ fn started(pid: u32) -> Option<String> {
 fn dead(lease: &str) -> bool {
     let mut parts = lease.splitn(4, '/');
     let (Some(on), Some(pid), Some(start)) = (parts.next(), parts.next(), parts.next()) else { return false };
-    on == host() && pid.parse().is_ok_and(|pid| started(pid).is_none_or(|now| now != start))
+    // Where even our own process is hidden, nobody can be told dead.
+    let seeing = started(std::process::id()).is_some();
+    seeing && on == host() && pid.parse().is_ok_and(|pid| started(pid).is_none_or(|now| now != start))
 }
 
 impl Lease {
@@ -79,10 +88,12 @@ impl Lease {
         server: &Server,
         key: &str,
         time: Duration,
+        patience: Option<Duration>,
     ) -> Result<Lease, TransportError> {
         let token = format!("{}/{}", holder(), unique());
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (script, mut known_dead, mut said) = (Script::new(TAKE), String::new(), false);
+        let since = Instant::now();
         loop {
             let found: String =
                 connection.run(script.key(key).arg(&token).arg(&known_dead).arg(millis)).await?;
@@ -94,6 +105,11 @@ impl Lease {
                 info!("the reader {found} is dead: taking its lease");
                 known_dead = found;
                 continue;
+            }
+            if patience.is_some_and(|patience| since.elapsed() > patience) {
+                return Err(TransportError::Wrong(anyhow!(
+                    "another reader holds {key}: {found}; stop it, or give this one a group of its own (reader.group)"
+                )));
             }
             if !said {
                 warn!(

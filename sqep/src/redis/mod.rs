@@ -99,7 +99,9 @@ impl Server {
         }
         let client = Client::open(info).with_context(|| format!("redis.url {name:?}"))?;
         let config = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(Duration::from_secs(settings.response_timeout_s_max)))
+            .set_response_timeout(Some(
+                Duration::from_secs(settings.response_timeout_s_max.max(1)) + inlet::BLOCK_MAX,
+            ))
             .set_connection_timeout(Some(Duration::from_secs(settings.connect_timeout_s_max)));
         Ok(Server { client, name, config })
     }
@@ -127,6 +129,9 @@ impl Server {
             (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS") => {
                 "refuses the user or password: set it in redis.url by environment, or redis.password_file"
             }
+            (_, "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => {
+                "is part of a cluster: give the URL of a single server"
+            }
             (_, "NOPERM") => "denies a command to this user: grant what deploy/ lists",
             (_, "WRONGTYPE") => "holds something else under a key of ours: choose another stream.prefix",
             (ErrorKind::InvalidClientConfig, _) => "cannot be reached as configured: check redis.url",
@@ -134,6 +139,8 @@ impl Server {
                 let advice = match code.as_str() {
                     "LOADING" => "is still loading its data",
                     "OOM" => "is out of memory: let readers catch up, trim, or raise maxmemory",
+                    "EXECABORT" => "refuses to write: is it out of memory?",
+                    "MISCONF" => "refuses to write because it cannot save to its disk: make room there",
                     "READONLY" => "is a replica: waiting for a fail-over",
                     "NOGROUP" => "has lost the group",
                     _ => "does not answer as it should",

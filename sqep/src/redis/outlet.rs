@@ -20,15 +20,27 @@ pub struct RedisOutlet {
     connection: Option<Connection>,
     judged: bool,
     asked: u32,
+    /// Memory or dead letters held the source back when last asked.
+    full: bool,
 }
 
+/// Fields of an original entry that a letter keeps at most.
+const FIELDS_MAX: usize = 1_000;
 /// A prefix keeps a source's own names apart from ours.
 const FIELD: &str = "f:";
 
 impl RedisOutlet {
     /// For `source` on the stream of the settings.
     pub fn new(server: Server, settings: StreamSettings, source: &str) -> RedisOutlet {
-        RedisOutlet { server, settings, source: source.to_owned(), connection: None, judged: false, asked: 0 }
+        RedisOutlet {
+            server,
+            settings,
+            source: source.to_owned(),
+            connection: None,
+            judged: false,
+            asked: 0,
+            full: false,
+        }
     }
 
     fn keys(&self, partition: u16) -> Keys {
@@ -209,8 +221,12 @@ pub(super) fn letter_fields(letter: &Letter) -> Vec<(Vec<u8>, Vec<u8>)> {
         ("n", letter.rows().to_string().into()),
         ("rows", rows),
     ];
-    let original =
-        letter.fields.iter().map(|(name, value)| ([b"e:", name.as_slice()].concat(), value.clone()));
+    // An entry of ours has six fields; of a foreign one as many are kept as a script can pass on.
+    let original = letter
+        .fields
+        .iter()
+        .take(FIELDS_MAX)
+        .map(|(name, value)| ([b"e:", name.as_slice()].concat(), value.clone()));
     own.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).chain(original).collect()
 }
 
@@ -282,6 +298,11 @@ impl Outlet for RedisOutlet {
             return Ok(Some(reason));
         }
         self.asked = self.asked.wrapping_add(1);
-        if self.asked % 8 == 1 { self.memory(&mut connection).await } else { Ok(None) }
+        if !self.full && self.asked % 8 != 1 {
+            return Ok(None);
+        }
+        let reason = self.memory(&mut connection).await?;
+        self.full = reason.is_some();
+        Ok(reason)
     }
 }

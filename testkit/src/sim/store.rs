@@ -135,7 +135,7 @@ impl Sink for StoreSink {
         Ok(())
     }
 
-    async fn mark(&mut self, _partition: u16) -> sqep::anyhow::Result<Option<Mark>> {
+    async fn mark(&mut self, _partition: u16) -> Result<Option<Mark>, WriteError> {
         // A reader that asks takes up anew: it may write a batch again.
         self.order = None;
         Ok(self.world.lock().store.mark.clone())

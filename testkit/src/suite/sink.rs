@@ -148,7 +148,11 @@ async fn later_while_down_and_whole_afterwards<R: Rig>(rig: &mut R) -> anyhow::R
 async fn the_mark_survives_a_restart<R: Rig>(rig: &mut R) -> anyhow::Result<()> {
     let mut sink = rig.open().await?;
     assert_eq!(sink.mark(0).await?, None, "an empty store has no mark");
-    let mark = Mark { born: "stream".to_owned(), id: EntryId::new(1_700_000_000_000, 3) };
+    let mark = Mark {
+        born: "stream".to_owned(),
+        id: EntryId::new(1_700_000_000_000, 3),
+        before: EntryId::new(1, 0),
+    };
     sink.save(0, &mark).await?;
     drop(sink);
     let mut sink = rig.open().await?;
