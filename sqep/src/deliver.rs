@@ -3,6 +3,8 @@
 //! Alone decides to acknowledge, retry and bury. Start, reconnect and crash recovery are one act: settle what is
 //! pending, then read on. Must not know any store nor Redis.
 
+mod hand;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
@@ -14,14 +16,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::hand::{ENTRIES_MAX, InHand, LETTER_BYTES_MAX, refusal, whole};
 use crate::{
-    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Record, Refusal, Row, Severity, Sink, WriteError,
-    check::{Checker, Finding},
+    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Refusal, Row, Severity, Sink, WriteError,
+    check::Checker,
     letter::Letter,
     marks::{Asker, Plan},
-    publish::{Backoff, first_reason, pause, raw, unless},
+    publish::{Backoff, pause, unless},
     transport::{Held, Inlet, Settlement, Standing, TransportError},
-    wire::{Entry, Unreadable},
+    wire::Entry,
 };
 
 /// What a reader needs to know.
@@ -135,38 +138,6 @@ impl Deliverer {
 fn say(group: &str, account: &Account) {
     let buried: u64 = account.buried.values().sum();
     info!(group, fetched = account.fetched, written = account.written, buried, "fetched = written + buried");
-}
-
-/// Entries of one batch at most, however few records they hold.
-const ENTRIES_MAX: usize = 10_000;
-/// Bytes of letters of one batch at most.
-const LETTER_BYTES_MAX: usize = 16 << 20;
-
-/// Entries read and not yet settled, with the records they hold.
-struct InHand<R> {
-    ids: Vec<EntryId>,
-    rows: Vec<Row<R>>,
-    sources: Vec<Arc<str>>,
-    letters: Vec<Letter>,
-    letter_bytes: usize,
-    buried: BTreeMap<Reason, u64>,
-    fetched: u64,
-    since: Option<Instant>,
-}
-
-impl<R> Default for InHand<R> {
-    fn default() -> Self {
-        InHand {
-            ids: Vec::new(),
-            rows: Vec::new(),
-            sources: Vec::new(),
-            letters: Vec::new(),
-            letter_bytes: 0,
-            buried: BTreeMap::new(),
-            fetched: 0,
-            since: None,
-        }
-    }
 }
 
 struct Session<'a, S, I> {
@@ -442,61 +413,6 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             error!("{reason}; again in {wait:?}");
             if !pause(wait, self.stop).await {
                 return Err(Broken::Stopped);
-            }
-        }
-    }
-}
-
-fn refusal<R: Record>(at: usize, record: &R, findings: Vec<Finding>) -> Refusal {
-    let row = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
-    Refusal { row, rows: 1, symbol: record.symbol().to_string(), findings, raw: raw(record) }
-}
-
-/// An entry refused as a whole.
-fn whole(entry: &Entry, unreadable: Unreadable) -> Refusal {
-    let finding =
-        Finding { reason: unreadable.reason, field: unreadable.field.to_owned(), value: unreadable.why };
-    Refusal {
-        row: 0,
-        rows: entry.claimed(),
-        symbol: String::new(),
-        findings: vec![finding],
-        raw: String::new(),
-    }
-}
-
-impl<R: Record> InHand<R> {
-    fn source(&mut self, name: &str) -> u16 {
-        let known = self.sources.iter().position(|source| **source == *name);
-        let at = known.unwrap_or_else(|| {
-            self.sources.push(name.into());
-            self.sources.len() - 1
-        });
-        u16::try_from(at).unwrap_or(u16::MAX)
-    }
-
-    fn bury(&mut self, group: &str, entry: Entry, refusals: Vec<Refusal>) {
-        self.count(&refusals);
-        let letter = Letter::of_entry(group, entry.id, refusals, entry.fields);
-        self.letter_bytes += letter.bytes();
-        self.letters.push(letter);
-    }
-
-    /// Buries what the sink refused. The entry's bytes are not at hand any more; the record itself is.
-    fn bury_rows(&mut self, group: &str, refused: Vec<(Row<R>, String)>) {
-        for (row, why) in refused {
-            let finding = Finding { reason: Reason::SinkNever, field: String::new(), value: why };
-            let id = EntryId::new(row.version >> 20, row.version & ((1 << 20) - 1));
-            let refusals = vec![refusal(0, &row.record, vec![finding])];
-            self.count(&refusals);
-            self.letters.push(Letter::of_entry(group, id, refusals, Vec::new()));
-        }
-    }
-
-    fn count(&mut self, refusals: &[Refusal]) {
-        for refusal in refusals {
-            if let Some(reason) = first_reason(refusal) {
-                *self.buried.entry(reason).or_default() += refusal.rows;
             }
         }
     }

@@ -137,7 +137,8 @@ async fn an_archive_that_was_deleted_is_noticed_and_filled_again_on_demand() {
     let archive = folder.path().join("archive");
     let (url, root) = (format!("redis.url={}", redis.url()), format!("parquet.root={}", archive.display()));
     let deliver = ["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root];
-    let (code, text) = run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
+    let (code, text) =
+        run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
     assert_eq!(code, 0, "{text}");
     let (code, text) = run("sqep-parquet", &deliver, &[]);
     assert_eq!(code, 0, "{text}");
@@ -158,14 +159,18 @@ async fn entries_nobody_can_read_are_buried_with_their_bytes_and_the_others_go_o
     let url = format!("redis.url={}", redis.url());
     let stream = "sqep:{bar:1d:0}";
     redis.command::<String>(&["XADD", stream, "*", "v", "9", "p", "later"]).await.expect("another version");
-    let (code, text) = run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
+    let (code, text) =
+        run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
     assert_eq!(code, 0, "{text}");
     let mut foreign = vec!["XADD", stream, "*"];
     foreign.extend(["x"; 9_000]);
     redis.command::<String>(&foreign).await.expect("a foreign entry of many fields");
     let root = format!("parquet.root={}/archive", folder.path().display());
-    let (code, text) =
-        run("sqep-parquet", &["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root], &[]);
+    let (code, text) = run(
+        "sqep-parquet",
+        &["--once", "--set", &url, "--set", "reader.start=earliest", "--set", &root],
+        &[],
+    );
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("fetched=3 written=1 buried=2"), "{text}");
     let dead: Vec<(String, Vec<String>)> =
