@@ -49,7 +49,7 @@ reasons! {
     NotASession "not_a_session" Refuse "the exchanges trade on the days of the calendar only; make-up working weekends are never sessions";
     AdjustNotPositive "adjust_not_positive" Refuse "a cumulative factor is a product of positive ratios; an index has 1.0 or none";
     Currency "currency" Refuse "B shares are quoted in US or Hong Kong dollars, not yuan";
-    Unit "unit" Refuse "bonds trade in lots of ten bonds and carry no shares";
+    Unit "unit" Refuse "volume is in shares and turnover in yuan in every row; bonds trade in lots of ten bonds and carry no shares";
     SymbolIllegal "symbol_illegal" Refuse "a symbol is six digits and a declared exchange; an exchange is never guessed";
     ValueIllegal "value_illegal" Refuse "a value that is no number, date or truth value of its dialect";
     RowIllegal "row_illegal" Refuse "a row with another number of fields than its header";

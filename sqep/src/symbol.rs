@@ -103,6 +103,16 @@ pub enum SymbolError {
     /// An integer outside the published range.
     #[error("symbol {0} is not an exchange digit 1 to 3 and six digits, like 2000001")]
     Integer(i64),
+    /// A code of none of the securities that the declared exchange lists.
+    #[error(
+        "{code:06} is no code of {exchange}; the declared exchange (csv.exchange) does not fit this file"
+    )]
+    Unlisted {
+        /// Six digits.
+        code: u32,
+        /// The exchange somebody declared.
+        exchange: &'static str,
+    },
 }
 
 impl Symbol {

@@ -3,6 +3,11 @@
 
 use crate::symbol::Class;
 
+/// What the average price of a sound row may be of its low and of its high. Vendors round turnover, some to 32 bits: rows
+/// at raw prices stay within 0.05 % beside the quanta, and prices adjusted by as little as 1 % do not.
+const LOW_SLACK: f64 = 0.999;
+const HIGH_SLACK: f64 = 1.001;
+
 /// The smallest steps of a source's volume and turnover, which widen the band a row may lie in.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quanta {
@@ -49,9 +54,28 @@ pub struct Turnover {
 impl Turnover {
     /// Whether turnover can have come from these prices and this volume.
     pub fn plausible(self, quanta: Quanta) -> bool {
-        let least = 0.98 * self.low * (self.vol - quanta.vol) - quanta.amount;
-        let most = 1.02 * self.high * (self.vol + quanta.vol) + quanta.amount;
+        let least = LOW_SLACK * self.low * (self.vol - quanta.vol) - quanta.amount;
+        let most = HIGH_SLACK * self.high * (self.vol + quanta.vol) + quanta.amount;
         (least..=most).contains(&self.amount)
+    }
+
+    /// The unit that would explain a row outside the band: volume off by 100, turnover by 1,000.
+    pub fn off_by(self, quanta: Quanta) -> Option<&'static str> {
+        if self.plausible(quanta) {
+            return None;
+        }
+        if self.off_by_lots(quanta) {
+            return Some("volume is off by 100 (手 against 股)");
+        }
+        self.off_by_thousands(quanta).then_some("turnover is off by 1,000 (千元 against 元)")
+    }
+
+    fn off_by_lots(self, quanta: Quanta) -> bool {
+        [100.0, 0.01].into_iter().any(|vol| self.scaled(vol, 1.0).plausible(quanta))
+    }
+
+    fn off_by_thousands(self, quanta: Quanta) -> bool {
+        [1000.0, 0.001].into_iter().any(|amount| self.scaled(1.0, amount).plausible(quanta))
     }
 
     fn scaled(self, vol: f64, amount: f64) -> Turnover {
@@ -75,10 +99,8 @@ impl Alarm {
             return true;
         }
         self.failed += 1;
-        self.lots +=
-            u64::from(row.scaled(100.0, 1.0).plausible(quanta) || row.scaled(0.01, 1.0).plausible(quanta));
-        self.thousands +=
-            u64::from(row.scaled(1.0, 1000.0).plausible(quanta) || row.scaled(1.0, 0.001).plausible(quanta));
+        self.lots += u64::from(row.off_by_lots(quanta));
+        self.thousands += u64::from(row.off_by_thousands(quanta));
         self.both += u64::from(
             row.scaled(100.0, 1000.0).plausible(quanta) || row.scaled(0.01, 0.001).plausible(quanta),
         );

@@ -367,14 +367,14 @@ fn the_published_sample_row_is_plausible_in_shares_and_yuan_only() {
 }
 
 #[test]
-fn the_band_is_two_percent_and_the_quanta_wide() {
+fn the_band_is_a_thousandth_and_the_quanta_wide() {
     let row = |low: f64, high: f64, vol: f64, amount: f64| Turnover { high, low, vol, amount };
     let table = [
-        // Exactly on the edges: 0.98 · 10 · (1000 − 1) − 1 and 1.02 · 11 · (1000 + 1) + 1.
-        (row(10.0, 11.0, 1000.0, 9789.3), TUSHARE, true),
-        (row(10.0, 11.0, 1000.0, 9789.1), TUSHARE, false),
-        (row(10.0, 11.0, 1000.0, 11_232.1), TUSHARE, true),
-        (row(10.0, 11.0, 1000.0, 11_232.3), TUSHARE, false),
+        // Exactly on the edges: 0.999 · 10 · (1000 − 1) − 1 and 1.001 · 11 · (1000 + 1) + 1.
+        (row(10.0, 11.0, 1000.0, 9979.1), TUSHARE, true),
+        (row(10.0, 11.0, 1000.0, 9978.9), TUSHARE, false),
+        (row(10.0, 11.0, 1000.0, 11_023.0), TUSHARE, true),
+        (row(10.0, 11.0, 1000.0, 11_023.2), TUSHARE, false),
         // 199 shares that a source of lots wrote as one.
         (row(10.0, 10.0, 100.0, 1990.0), LOTS, true),
         (row(10.0, 10.0, 100.0, 1990.0), TUSHARE, false),

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 
 use sqep::{
     Exchange, Symbol,
-    symbol::{Aliases, SymbolError},
+    symbol::{Aliases, Class, SymbolError},
 };
 
 use crate::{
@@ -103,7 +103,7 @@ impl Codes {
         let found = file.or(preamble).ok_or_else(|| SymbolError::Form(name.to_owned()))?;
         let exchange = match found.exchange {
             Ok(Some(exchange)) => exchange,
-            Ok(None) => self.declared(found.code).ok_or_else(|| SymbolError::Bare(name.to_owned()))?,
+            Ok(None) => return self.bare(found.code, name),
             Err(foreign) => return Err(SymbolError::Exchange(format!("{:06}.{foreign}", found.code))),
         };
         self.join(exchange, found.code, name)
@@ -117,8 +117,7 @@ impl Codes {
         let text = text.trim_matches(['\'', '"', '=', ' ', '`']);
         match number::natural(text.as_bytes()) {
             Some(code) if text.len() == 6 => {
-                let exchange = self.beside(code).or_else(|| self.declared(code));
-                self.join(exchange.ok_or_else(|| SymbolError::Bare(text.to_owned()))?, code, text)
+                self.beside(code).map_or_else(|| self.bare(code, text), |found| self.join(found, code, text))
             }
             Some(whole) if text.len() == 7 => {
                 let whole = i32::try_from(whole).map_err(|_| SymbolError::Integer(i64::from(whole)))?;
@@ -140,6 +139,16 @@ impl Codes {
         let by_prefix =
             || self.prefix.iter().find(|(prefix, _)| digits.starts_with(prefix)).map(|&(_, found)| found);
         self.exchange.or_else(by_prefix)
+    }
+
+    /// A bare code on its declared exchange, which has to list such codes.
+    fn bare(&self, code: u32, text: &str) -> Result<Symbol, SymbolError> {
+        let exchange = self.declared(code).ok_or_else(|| SymbolError::Bare(text.to_owned()))?;
+        let symbol = self.join(exchange, code, text)?;
+        if symbol.class() == Class::Other {
+            return Err(SymbolError::Unlisted { code, exchange: exchange.suffix() });
+        }
+        Ok(symbol)
     }
 
     fn join(&self, exchange: Exchange, code: u32, text: &str) -> Result<Symbol, SymbolError> {
@@ -201,13 +210,16 @@ fn six_digits(text: &str) -> impl Iterator<Item = (usize, u32)> + '_ {
     })
 }
 
-/// The exchange that stands before (`SH#`, `sh.`, `sh`) or after (`.SH`) six digits. Letters in its place that name
-/// no exchange of ours are an error if they look meant: `000001.IDX`.
+/// The exchange that stands before (`SH#`, `sh.`, `sh`, `SH_`) or after (`.SH`, `_SH`, `sh`) six digits. Letters in its
+/// place that name no exchange of ours are an error if they look meant: `000001.IDX`.
 fn beside(before: &str, after: &str) -> Result<Option<Exchange>, String> {
     let letters = |c: char| c.is_ascii_alphabetic();
     let suffix = after.strip_prefix('.').map_or("", |rest| rest.split(|c| !letters(c)).next().unwrap_or(""));
     let prefix = before.trim_end_matches(['.', '#']).rsplit(|c| !letters(c)).next().unwrap_or("");
-    for name in [suffix, prefix] {
+    let parted = ['.', '#', '_', '-'];
+    let loose = after.strip_prefix(parted).unwrap_or(after).split(|c| !letters(c)).next().unwrap_or("");
+    let ahead = before.strip_suffix(parted).unwrap_or(before).rsplit(|c| !letters(c)).next().unwrap_or("");
+    for name in [suffix, prefix, loose, ahead] {
         if let Some(exchange) = Exchange::parse(name) {
             return Ok(Some(exchange));
         }
@@ -243,6 +255,11 @@ mod tests {
             ("600519.SS.csv", "600519.SH"),
             ("000001.XSHE.csv", "000001.SZ"),
             ("600105.SH_1d.csv", "600105.SH"),
+            ("SH_600519.csv", "600519.SH"),
+            ("600519_SH.csv", "600519.SH"),
+            ("SH-600519.csv", "600519.SH"),
+            ("600519sh.csv", "600519.SH"),
+            ("600519-sh_1min.csv", "600519.SH"),
             ("20240301_bj920000.csv.zst", "920000.BJ"),
         ] {
             assert_eq!(of_file(name, None).as_deref(), Ok(symbol), "{name}");
@@ -274,11 +291,12 @@ mod tests {
     #[test]
     fn first_digits_name_an_exchange_where_a_dialect_declares_it() {
         let mut rule = rule(&[Place::Column]);
-        rule.prefix = [("6", "SH"), ("60", "SZ")]
+        rule.prefix = [("6", "SH"), ("60", "SH"), ("61", "SZ")]
             .map(|(digits, name)| (digits.to_owned(), name.to_owned().try_into().unwrap()))
             .into();
         let mut codes = Codes::new(&rule, Path::new("x.csv"), &[], None, Alias::AsGiven);
-        assert_eq!(codes.of_row(b"600000").unwrap().to_string(), "600000.SZ");
+        assert_eq!(codes.of_row(b"600000").unwrap().to_string(), "600000.SH");
+        assert!(codes.of_row(b"610000").unwrap_err().to_string().contains("610000 is no code of SZ"));
         assert_eq!(codes.of_row(b"688001").unwrap().to_string(), "688001.SH");
         assert!(codes.of_row(b"000001").is_err());
     }

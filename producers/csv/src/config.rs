@@ -25,8 +25,51 @@ pub struct Config {
     pub publish: PublishSettings,
     /// Sessions of the exchanges.
     pub calendar: CalendarSettings,
+    /// How securities are named.
+    pub symbol: SymbolSettings,
     /// Files and how they are read.
     pub csv: CsvSettings,
+}
+
+/// Section `symbol`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SymbolSettings {
+    /// Which number a stock of Beijing goes by that was renumbered to 920xxx. Decided once a stream.
+    pub alias: AliasChoice,
+}
+
+/// Key `symbol.alias`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum AliasChoice {
+    /// By its current number throughout.
+    #[default]
+    Current,
+    /// By the number that the source gives.
+    AsGiven,
+}
+
+impl TryFrom<String> for AliasChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<AliasChoice, String> {
+        match text.as_str() {
+            "current" => Ok(AliasChoice::Current),
+            "as_given" => Ok(AliasChoice::AsGiven),
+            _ => Err(format!("{text:?} is not current or as_given")),
+        }
+    }
+}
+
+impl AliasChoice {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            AliasChoice::Current => "current",
+            AliasChoice::AsGiven => "as_given",
+        }
+    }
 }
 
 /// Section `csv`.
@@ -57,12 +100,10 @@ pub struct CsvSettings {
     pub vol_unit: Option<String>,
     /// The unit of turnover, above what the dialect says: `yuan` or `thousand_yuan` (千元).
     pub amount_unit: Option<String>,
-    /// Which number a stock of Beijing goes by that was renumbered to 920xxx: `current` or `as_given`. Decided once a
-    /// stream.
-    pub symbol_alias: String,
 
     /// Files of adjust factors (`adj_factor`), joined into day bars as these are published, or published as `ref:1d`.
-    /// A factor that comes later than its bar reaches the stream as `ref:1d`, or with `force`.
+    /// Bars of side files that
+    /// change later are published again, as later versions.
     #[serde(deserialize_with = "one_or_many")]
     pub adj_factor: Vec<String>,
     /// Files of price limits (`stk_limit`).
@@ -102,7 +143,6 @@ impl Default for CsvSettings {
             price_basis: None,
             vol_unit: None,
             amount_unit: None,
-            symbol_alias: "current".to_owned(),
             adj_factor: Vec::new(),
             stk_limit: Vec::new(),
             stock_st: Vec::new(),

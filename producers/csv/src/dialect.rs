@@ -32,6 +32,9 @@ pub struct Dialect {
     /// What an empty field may be spelled, beside nothing at all.
     #[serde(default)]
     pub null: Vec<String>,
+    /// Whether commas part the thousands of quoted numbers: `"1,234.56"`.
+    #[serde(default)]
+    pub thousands: bool,
     /// Lines above the header.
     #[serde(default)]
     pub preamble: Preamble,
@@ -80,6 +83,9 @@ pub struct Table {
     /// Unit of volume. Unsaid: it has to be declared with the file.
     #[serde(default)]
     pub vol: Option<VolUnit>,
+    /// Unit of volume in the rows of an index, where it is another one.
+    #[serde(default)]
+    pub index_vol: Option<VolUnit>,
     /// Unit of turnover. Unsaid: it has to be declared with the file, if it has turnover.
     #[serde(default)]
     pub amount: Option<AmountUnit>,
@@ -304,6 +310,10 @@ impl Default for Quantum {
 pub struct Preamble {
     /// At most so many.
     pub lines_max: usize,
+    /// Whether the header alone does not tell the dialect: unless it is named, one of these lines has to say its
+    /// price basis.
+    #[serde(default)]
+    pub proves: bool,
     /// Words in them that tell the price basis.
     #[serde(default)]
     pub basis: BTreeMap<String, Basis>,

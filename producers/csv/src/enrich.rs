@@ -25,12 +25,17 @@ use crate::{
 /// Different values of all side files of one sort at most: a factor or a limit that stays the same counts once.
 const RUNS_MAX: usize = 8_000_000;
 
+/// How the names begin by which months go in the ledger.
+pub(crate) const MONTH_PREFIX: &str = "side files ";
+
 /// Everything the side files know.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
     factors: Option<Factors>,
     limits: Option<Limits>,
     treatment: Option<Treatment>,
+    /// What all the files hold, as a hash.
+    content: String,
 }
 
 /// Where the side files are.
@@ -50,6 +55,9 @@ pub struct Month {
 
 /// A record that side files may know more of.
 pub trait Enrich: FromRow {
+    /// Whether side files are joined into it, so that other side files make other records.
+    const JOINED: bool = false;
+
     /// The record with what `side` knows of its day; what the record itself says stays.
     #[must_use]
     fn enriched(self, side: &Side) -> Self;
@@ -59,6 +67,8 @@ pub trait Enrich: FromRow {
 }
 
 impl Enrich for DayBar {
+    const JOINED: bool = true;
+
     fn enriched(mut self, side: &Side) -> DayBar {
         let known = side.of(self.symbol, self.frame);
         self.adjust = self.adjust.or(known.adjust);
@@ -106,11 +116,57 @@ impl Enrich for RefDay {
             .flat_map(|table| table.between(from, to))
             .map(|(symbol, day)| (day, symbol));
         let keys: BTreeSet<(NaiveDate, Symbol)> = factors.chain(limits).chain(treated).collect();
-        keys.into_iter().map(|(day, symbol)| side.of(symbol, day)).collect()
+        let (said, blank): (Vec<RefDay>, Vec<RefDay>) =
+            keys.into_iter().map(|(day, symbol)| side.of(symbol, day)).partition(says_anything);
+        if !blank.is_empty() {
+            let (month, rows) = (month.key(), blank.len());
+            tracing::info!(month, rows, "days of which the side files say nothing are left out");
+        }
+        said
     }
 }
 
+fn says_anything(day: &RefDay) -> bool {
+    day.adjust.is_some() || day.st.is_some() || day.buy_limit.is_some() || day.sell_limit.is_some()
+}
+
 impl Side {
+    /// The tables there are, one letter each, beside the key that names their files.
+    fn tables(&self) -> [(char, &'static str, bool); 3] {
+        [
+            ('f', "csv.adj_factor", self.factors.is_some()),
+            ('l', "csv.stk_limit", self.limits.is_some()),
+            ('s', "csv.stock_st", self.treatment.is_some()),
+        ]
+    }
+
+    fn letters(&self) -> String {
+        self.tables().iter().filter(|(_, _, here)| *here).map(|(letter, _, _)| letter).collect()
+    }
+
+    /// What the side files add to [`crate::ledger::Entry::mapping`] of records they are joined into.
+    pub(crate) fn mapping(&self, base: &str, joined: bool, month: bool) -> String {
+        match (self.is_empty(), joined, month) {
+            (false, true, _) => format!("{base}+{}-{}", self.letters(), self.content),
+            // The content of a month is compared by itself.
+            (false, _, true) => format!("{base}+{}", self.letters()),
+            _ => base.to_owned(),
+        }
+    }
+
+    /// Whether the other says the same.
+    pub(crate) fn is_as(&self, other: &Side) -> bool {
+        (self.letters(), &self.content) == (other.letters(), &other.content)
+    }
+
+    /// The keys of side files that records read by `mapping` were joined with and that are not there now.
+    pub(crate) fn lacks(&self, mapping: &str) -> Vec<&'static str> {
+        let Some((_, side)) = mapping.split_once('+') else { return Vec::new() };
+        let before = side.split('-').next().unwrap_or_default();
+        let gone = self.tables().into_iter().filter(|&(letter, _, here)| !here && before.contains(letter));
+        gone.map(|(_, key, _)| key).collect()
+    }
+
     /// Whether there is nothing to join.
     pub fn is_empty(&self) -> bool {
         self.factors.is_none() && self.limits.is_none() && self.treatment.is_none()
@@ -184,7 +240,7 @@ impl Month {
 
     /// The name it goes by in the ledger.
     pub(crate) fn key(self) -> String {
-        format!("side files {:04}-{:02}", self.year, self.month)
+        format!("{MONTH_PREFIX}{:04}-{:02}", self.year, self.month)
     }
 }
 
@@ -223,7 +279,9 @@ impl SideFiles {
             alias: options.alias.clone(),
             runs_max: RUNS_MAX,
         };
+        let content = content([&factors, &limits, &treatment])?;
         let side = Side {
+            content,
             factors: Factors::joined(each("csv.adj_factor", &factors, |path| {
                 side::read_factors(path, &options)
             })?),
@@ -273,6 +331,20 @@ fn stamp<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<Stamp> 
         all.fresh |= stamp.fresh;
     }
     Ok(all)
+}
+
+/// A hash of all files by what they hold, whatever they are called.
+fn content(tables: [&Vec<PathBuf>; 3]) -> anyhow::Result<String> {
+    let mut hash = Xxh3::new();
+    for paths in tables {
+        for path in paths {
+            let print =
+                Print::of(path, u64::MAX, 0).with_context(|| format!("side file {}", path.display()))?;
+            hash.update(format!("{} {};", print.bytes, print.hash).as_bytes());
+        }
+        hash.update(b"|");
+    }
+    Ok(format!("{:016x}", hash.digest()))
 }
 
 fn each<T>(

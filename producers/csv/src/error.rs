@@ -77,6 +77,18 @@ pub enum LoadError {
         /// The limit.
         runs_max: usize,
     },
+    /// A side file that was not understood.
+    #[error("{path:?}: {unusable} of {rows} rows cannot be used: {first}; correct the file or name another")]
+    SideUnusable {
+        /// The file.
+        path: PathBuf,
+        /// Rows that cannot be used.
+        unusable: u64,
+        /// All rows.
+        rows: u64,
+        /// The first of them.
+        first: String,
+    },
     /// The dialect itself.
     #[error(transparent)]
     Dialect(#[from] DialectError),

@@ -80,6 +80,7 @@ impl Giver {
         block: &mut Block<R>,
         line: u64,
         outcome: Outcome<R>,
+        join: impl Fn(R) -> R,
         raw: impl FnOnce() -> String,
     ) -> bool {
         let row = self.row;
@@ -88,6 +89,7 @@ impl Giver {
         let done = row < self.skip_rows;
         match outcome {
             Outcome::Record(record, bits) => {
+                let record = join(record);
                 let barred = self.barred(&record, fate);
                 let jumped = barred.is_none() && self.jumps.see(&record);
                 if !done {

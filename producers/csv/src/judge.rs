@@ -9,8 +9,9 @@ use std::{
 };
 
 use crate::{
+    parse::{Outcome, Refused},
     repeat::Sorter,
-    row::FromRow,
+    row::{FromRow, Traded},
     tally::{EXAMPLES_MAX, Example, findings},
 };
 use sqep::{
@@ -25,6 +26,10 @@ const JUMP_MAX: f64 = 0.45;
 /// The last label of a day.
 pub(crate) const CLOSE_MINUTE: i64 = 15 * 60;
 pub(crate) const MINUTES_A_DAY: i64 = 24 * 60;
+/// Day bars of one key and other values from which on they may be minutes, if they are more than a tenth of all rows.
+const CONFLICTS_MIN: usize = 10;
+/// Rows of a security from which on a new week at every step tells weekly bars.
+const WEEKS_MIN: u64 = 8;
 
 /// What becomes of a record whose key the file repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,29 @@ pub(crate) struct Findings {
     pub(crate) fates: Vec<(u64, Fate)>,
     /// Days of minute bars without any volume.
     pub(crate) idle: HashSet<(Symbol, i64)>,
+    /// The steps by which rows were measured, if a few failed and the file is sound.
+    odd: Option<Quanta>,
+}
+
+impl Findings {
+    /// Refuses a row that a factor between units explains, in a file that is sound otherwise.
+    pub(crate) fn in_unit<R: FromRow>(&self, outcome: Outcome<R>) -> Outcome<R> {
+        let (Some(quanta), Outcome::Record(record, _)) = (self.odd, &outcome) else { return outcome };
+        let symbol = record.symbol();
+        if self.symbols.contains_key(&symbol) || !Alarm::applies(symbol.class()) {
+            return outcome;
+        }
+        let turnover = record.traded().and_then(Traded::turnover);
+        let Some((turnover, guess)) = turnover.and_then(|row| Some((row, row.off_by(quanta)?))) else {
+            return outcome;
+        };
+        let finding = Finding {
+            reason: Reason::Unit,
+            field: "vol".to_owned(),
+            value: format!("vol {} amount {}: {guess}", turnover.vol, turnover.amount),
+        };
+        Outcome::Refused(Box::new(Refused { symbol: symbol.to_string(), findings: vec![finding] }))
+    }
 }
 
 /// Looks at every record of a file once, in file order.
@@ -55,6 +83,7 @@ pub(crate) struct Judge<R> {
     quanta: Quanta,
     /// Whether more rows may be appended to the file, so that its last day may be unfinished.
     growing: bool,
+    rows: usize,
     places: HashMap<Symbol, usize, BuildHasherDefault<ByInteger>>,
     seen: Vec<Seen<R>>,
     current: Option<(Symbol, usize)>,
@@ -71,6 +100,9 @@ struct Seen<R> {
     last_time: i64,
     last_row: u64,
     order: Order,
+    /// Steps to another day, and those of them that stayed in their week.
+    steps: u64,
+    steps_in_week: u64,
     /// Whether any minute of the current day had volume.
     traded: bool,
 }
@@ -94,6 +126,7 @@ impl<R: FromRow> Judge<R> {
         Judge {
             quanta,
             growing,
+            rows: 0,
             places: HashMap::default(),
             seen: Vec::new(),
             current: None,
@@ -104,6 +137,7 @@ impl<R: FromRow> Judge<R> {
 
     /// Takes the record of a row; rows count from 0.
     pub(crate) fn see(&mut self, row: u64, line: u64, record: &R) {
+        self.rows += 1;
         let time = record.time();
         let Some(at) = self.place(record.symbol()) else { return self.first(row, line, record, time) };
         let seen = &mut self.seen[at];
@@ -136,6 +170,9 @@ impl<R: FromRow> Judge<R> {
                 }
                 seen.traded = has_volume(record);
             }
+        } else {
+            seen.steps += 1;
+            seen.steps_in_week += u64::from(week(time) == week(seen.last_time));
         }
         (seen.last, seen.last_time, seen.last_row) = (*record, time, row);
     }
@@ -167,6 +204,8 @@ impl<R: FromRow> Judge<R> {
             last_time: time,
             last_row: row,
             order: Order::Unknown,
+            steps: 0,
+            steps_in_week: 0,
             traded: R::MINUTE && has_volume(record),
         });
     }
@@ -196,11 +235,42 @@ impl<R: FromRow> Judge<R> {
         self.idle.retain(|(symbol, _)| symbol.class() != Class::Index);
         fates.sort_by_key(|&(row, _)| row);
         let (units, symbols) = self.units();
+        let failed = self.seen.iter().any(|seen| seen.alarm.failed() > 0);
+        let coarse =
+            if R::PRICED && !R::MINUTE { self.finer(&fates).or_else(|| self.weekly()) } else { None };
         let only = match self.seen.as_slice() {
             [seen] => Some(seen.symbol),
             _ => None,
         };
-        Findings { only, whole: whole.into_iter().chain(units).collect(), symbols, fates, idle: self.idle }
+        Findings {
+            only,
+            whole: whole.into_iter().chain(coarse).chain(units).collect(),
+            symbols,
+            fates,
+            idle: self.idle,
+            odd: failed.then_some(self.quanta),
+        }
+    }
+
+    /// A file of minute bars whose times were left out.
+    fn finer(&self, fates: &[(u64, Fate)]) -> Option<Finding> {
+        let conflicts = fates.iter().filter(|(_, fate)| *fate == Fate::Conflict).count();
+        (conflicts >= CONFLICTS_MIN && fates.len() * 10 > self.rows).then(|| {
+            let (again, rows) = (fates.len(), self.rows);
+            let value =
+                format!("{again} of {rows} rows repeat a day: several rows a day: these are minute bars");
+            Finding { reason: Reason::FrameIllegal, field: "frame".to_owned(), value }
+        })
+    }
+
+    /// A file of weekly or monthly bars: in order, and no two of a security in one week.
+    fn weekly(&self) -> Option<Finding> {
+        let mut long = self.seen.iter().filter(|seen| seen.steps + 1 >= WEEKS_MIN).peekable();
+        long.peek()?;
+        long.all(|seen| seen.order != Order::None && seen.steps_in_week == 0).then(|| {
+            let value = "no security has two rows in one week: these look like weekly bars (or monthly ones)";
+            Finding { reason: Reason::FrameIllegal, field: "frame".to_owned(), value: value.to_owned() }
+        })
     }
 
     /// The verdict of the unit alarm: on the file if more than 1 % of its rows fail, else on each security.
@@ -264,6 +334,11 @@ pub(crate) fn has_volume<R: FromRow>(record: &R) -> bool {
 /// The day of a time in minutes.
 pub(crate) fn day(minutes: i64) -> i64 {
     minutes.div_euclid(MINUTES_A_DAY)
+}
+
+/// The week of a day since 1970-01-01, a Thursday; weeks begin on Mondays, as ISO 8601 has them.
+fn week(day: i64) -> i64 {
+    (day + 3).div_euclid(7)
 }
 
 /// Finds closes that leave the band of any board from one row of a security to the next.

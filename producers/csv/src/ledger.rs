@@ -224,7 +224,7 @@ pub enum Why {
     Grown,
     /// Other content.
     Changed,
-    /// Read by another dialect or other declarations.
+    /// Read by another dialect, other declarations or other side files.
     Remapped,
     /// Refused before, and the same content: it may read by now, or is told again.
     Refused,
@@ -240,7 +240,7 @@ impl Why {
             Why::Resumed => "resumed",
             Why::Grown => "grown",
             Why::Changed => "changed",
-            Why::Remapped => "other dialect",
+            Why::Remapped => "other dialect or side files",
             Why::Refused => "refused before",
             Why::Forced => "forced",
         }

@@ -125,6 +125,11 @@ impl<R: FromRow> Loaded<R> {
     /// The next block; `None` after the last.
     #[expect(clippy::should_implement_trait, reason = "an error ends it: no iterator would")]
     pub fn next(&mut self) -> Result<Option<Block<R>>, LoadError> {
+        self.next_joined(|record| record)
+    }
+
+    /// As [`Self::next`], each record as `join` makes it before its neighbours are compared.
+    pub fn next_joined(&mut self, join: impl Fn(R) -> R) -> Result<Option<Block<R>>, LoadError> {
         let mut block = Block::new();
         let mut taken = 0;
         match &mut self.rest {
@@ -140,7 +145,8 @@ impl<R: FromRow> Loaded<R> {
                     && let Some(row) = rows.next()
                 {
                     let raw = || coding.decode(lines.text_at(row.start)).into_owned();
-                    taken += usize::from(self.giver.give(&mut block, row.line, row.outcome, raw));
+                    let outcome = self.giver.found.in_unit(row.outcome);
+                    taken += usize::from(self.giver.give(&mut block, row.line, outcome, &join, raw));
                 }
             }
             Rest::Stream(stream) => {
@@ -149,8 +155,9 @@ impl<R: FromRow> Loaded<R> {
                         let (rows, found) = (self.rows, self.giver.row);
                         return Err(LoadError::Changed { path: self.path.clone(), rows, found });
                     };
-                    taken +=
-                        usize::from(self.giver.give(&mut block, line.number, outcome, || stream.raw(line)));
+                    let outcome = self.giver.found.in_unit(outcome);
+                    let raw = || stream.raw(line);
+                    taken += usize::from(self.giver.give(&mut block, line.number, outcome, &join, raw));
                 }
             }
         }

@@ -83,7 +83,8 @@ impl Job {
         let usage = |error| anyhow!(Usage(error));
         let calendar = app.config.calendar.load().map_err(usage)?;
         let kind = app.config.stream.kind;
-        let plan = Plan::new(&settings, kind, Arc::clone(&calendar), settings.watch).map_err(usage)?;
+        let plan = Plan::new(&settings, app.config.symbol, kind, Arc::clone(&calendar), settings.watch)
+            .map_err(usage)?;
         // The bar and the lines share a terminal; where one of them goes elsewhere, the lines do.
         let bar = std::io::stderr().is_terminal() && !args.common.check;
         let report = Arc::new(Report::new(Box::new(stdout()), bar));
@@ -109,11 +110,7 @@ impl Job {
         if stopped || summary.is_clean() {
             return Ok(());
         }
-        bail!(
-            "files refused as a whole: {}, not read: {}; they are named above",
-            summary.refused,
-            summary.failed
-        )
+        bail!("files refused: {}, not read: {}; they are named above", summary.refused, summary.failed)
     }
 
     /// Finds what is wrong without writing anything.

@@ -33,6 +33,21 @@ pub(crate) fn decimal(text: &[u8], shift: i32) -> Option<f64> {
     Some(if negative { -value } else { value })
 }
 
+/// `1,234.56` without the commas that part its thousands; `None` if they part anything else.
+pub(crate) fn ungrouped(text: &[u8]) -> Option<Vec<u8>> {
+    let (sign, digits) = match text.split_first()? {
+        (b'-' | b'+', rest) => (&text[..1], rest),
+        _ => (&text[..0], text),
+    };
+    let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
+    let (whole, fraction) = digits.split_at(point);
+    let groups: Vec<&[u8]> = whole.split(|&byte| byte == b',').collect();
+    let (first, rest) = groups.split_first()?;
+    let parted = (1..=3).contains(&first.len()) && rest.iter().all(|group| group.len() == 3);
+    (parted && !rest.is_empty() && !fraction.contains(&b','))
+        .then(|| [sign, groups.concat().as_slice(), fraction].concat())
+}
+
 /// The digits of a number without their point.
 struct Digits {
     mantissa: u64,
@@ -135,7 +150,11 @@ pub(crate) fn clock(text: &[u8], formats: &[TimeFormat]) -> Option<NaiveTime> {
 
 fn in_format(text: &[u8], format: TimeFormat) -> Option<Moment> {
     match format {
-        TimeFormat::Compact => Some(Moment { date: compact(text)?, time: None }),
+        // pandas writes a column of integers with a gap in it as floats.
+        TimeFormat::Compact => {
+            let date = compact(text.strip_suffix(b".0").unwrap_or(text))?;
+            Some(Moment { date, time: None })
+        }
         TimeFormat::Dashes => Some(Moment { date: dashes(text)?, time: None }),
         TimeFormat::Slashes => Some(Moment { date: slashes(text)?, time: None }),
         TimeFormat::DashesTime => {
@@ -263,11 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn only_thousands_are_parted_by_commas() {
+        for (text, number) in [
+            ("1,234.56", Some("1234.56")),
+            ("-12,345,678", Some("-12345678")),
+            ("1,23", None),
+            ("1234,567", None),
+            ("1.234,567", None),
+            (",123", None),
+            ("123", None),
+            ("", None),
+        ] {
+            assert_eq!(ungrouped(text.as_bytes()).as_deref(), number.map(str::as_bytes), "{text:?}");
+        }
+    }
+
+    #[test]
     fn dates_and_times_read_in_every_format() {
         let date = NaiveDate::from_ymd_opt(2025, 1, 2);
         let half_past = NaiveTime::from_hms_opt(9, 30, 0);
         for (text, format, time) in [
             ("20250102", TimeFormat::Compact, None),
+            ("20250102.0", TimeFormat::Compact, None),
             ("2025-01-02", TimeFormat::Dashes, None),
             ("2025/1/2", TimeFormat::Slashes, None),
             ("2025-01-02 09:30", TimeFormat::DashesTime, half_past),
@@ -314,7 +350,7 @@ mod tests {
             let _ = decimal(&bytes, shift);
             let all = [TimeFormat::Compact, TimeFormat::Dashes, TimeFormat::Slashes, TimeFormat::DashesTime,
                 TimeFormat::SlashesTime, TimeFormat::CompactTime, TimeFormat::EpochMs, TimeFormat::Hhmm, TimeFormat::Clock];
-            let _ = (moment(&bytes, &all), clock(&bytes, &all));
+            let _ = (moment(&bytes, &all), clock(&bytes, &all), ungrouped(&bytes));
         }
     }
 }

@@ -110,6 +110,8 @@ pub(crate) struct Setting {
     pub(crate) kind: Kind,
     /// Powers of ten from the file's units to shares and yuan.
     pub(crate) vol_exponent: i32,
+    /// As `vol_exponent`, for rows of an index.
+    pub(crate) index_vol_exponent: i32,
     pub(crate) amount_exponent: i32,
 }
 
@@ -245,8 +247,10 @@ impl<R: FromRow> Parser<R> {
                     .map_or(0, |&(bit, _)| bit);
             }
         }
-        let checkable = Alarm::applies(record.symbol().class());
-        if checkable && record.traded().is_some_and(|traded| traded.amount.is_none()) {
+        let class = record.symbol().class();
+        let unproved =
+            |amount: Option<f64>| class == Class::Index || (amount.is_none() && Alarm::applies(class));
+        if record.traded().is_some_and(|traded| unproved(traded.amount)) {
             bits |= warned::UNIT_UNCHECKED;
         }
         Outcome::Record(*record, bits)
@@ -275,7 +279,12 @@ impl<R: FromRow> Parser<R> {
             return Err(Stop::Skip(Reason::Suspended));
         }
         let plan = &self.plan;
-        let (vol, amount) = (self.setting.vol_exponent, self.setting.amount_exponent);
+        let vol = if symbol.class() == Class::Index {
+            self.setting.index_vol_exponent
+        } else {
+            self.setting.vol_exponent
+        };
+        let amount = self.setting.amount_exponent;
         let mut values = Values {
             symbol,
             date,
@@ -376,6 +385,11 @@ impl<R: FromRow> Parser<R> {
         if self.nulls.iter().any(|null| null.as_slice() == text) {
             return Ok(None);
         }
+        if self.setting.found.dialect.thousands
+            && let Some(value) = number::ungrouped(text).and_then(|text| number::decimal(&text, shift))
+        {
+            return Ok(Some(value));
+        }
         let written = self.coding().decode(text);
         let infinite = ["nan", "inf", "infinity"]
             .iter()
@@ -398,7 +412,7 @@ impl<R: FromRow> Parser<R> {
 }
 
 /// Tells suspended rows from broken ones. A suspension is written as nothing at all, as prices of zero, as a blank
-/// volume, or on day bars as no volume at one price; a row with volume and without prices is a gap.
+/// volume at one price, or on day bars as no volume at one price; a row with volume and without prices is a gap.
 fn trading(values: &Values, minute: bool) -> Result<(), Stop> {
     let &Values { symbol, open, high, low, close, vol, amount, .. } = values;
     let idle = vol.unwrap_or(0.0) == 0.0 && amount.unwrap_or(0.0) == 0.0;
@@ -415,12 +429,15 @@ fn trading(values: &Values, minute: bool) -> Result<(), Stop> {
         let zero = open == 0.0 && high == 0.0 && low == 0.0;
         let flat = open.max(close).max(high) <= low.min(open).min(close);
         let stopped = flat && !minute && symbol.class() != Class::Index;
-        if zero || vol.is_none() || stopped {
+        if zero || (flat && vol.is_none()) || stopped {
             return Err(Stop::Skip(Reason::Suspended));
         }
     }
     if vol.is_none() {
-        let value = format!("empty, with a turnover of {} yuan", amount.unwrap_or(0.0));
+        let value = amount.map_or_else(
+            || "empty, with prices that move".to_owned(),
+            |amount| format!("empty, with a turnover of {amount} yuan"),
+        );
         return Err(Stop::refuse(Reason::ValueIllegal, "vol", value));
     }
     Ok(())

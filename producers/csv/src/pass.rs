@@ -120,6 +120,7 @@ fn start<R: FromRow>(
         calendar: Arc::clone(&options.calendar),
         kind: options.kind,
         vol_exponent: vol.map_or(0, VolUnit::exponent),
+        index_vol_exponent: options.vol_unit.or(found.table().index_vol).or(vol).map_or(0, VolUnit::exponent),
         amount_exponent: amount.map_or(0, AmountUnit::exponent),
         found,
     };

@@ -14,11 +14,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use sqep::{Calendar, Exchange, Kind, symbol::Aliases};
+use sqep::{Calendar, Exchange, Kind, app::Usage, symbol::Aliases};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    config::CsvSettings,
+    config::{AliasChoice, CsvSettings, SymbolSettings},
     dialect::{self, AmountUnit, Basis, VolUnit},
     enrich::{Month, Side, SideFiles},
     files::{self, FilesError, Input},
@@ -65,6 +65,7 @@ impl Plan {
     /// Judges the settings. With `watch` the source goes on looking for new and grown files.
     pub fn new(
         settings: &CsvSettings,
+        symbol: SymbolSettings,
         kind: Kind,
         calendar: Arc<Calendar>,
         watch: bool,
@@ -92,8 +93,8 @@ impl Plan {
         };
         Ok(Plan {
             paths: settings.paths.clone(),
-            options: options(settings, kind, calendar, workers)?,
-            mapping: mapping(settings)?,
+            options: options(settings, symbol, kind, calendar, workers)?,
+            mapping: mapping(settings, symbol)?,
             force: settings.force,
             pace: watch.then_some(pace),
             workers,
@@ -151,7 +152,7 @@ impl Plan {
         }
         match self.side.read(&self.options, &last.side, last.side_stamp) {
             Ok((side, stamp)) => (scan.side, scan.side_stamp) = (side, stamp),
-            Err(error) if last.side.is_empty() => return Err(error),
+            Err(error) if last.side.is_empty() => return Err(Usage(error).into()),
             Err(error) => {
                 tracing::warn!("{error:#}; what the side files said before still holds");
                 (scan.side, scan.side_stamp) = (Arc::clone(&last.side), last.side_stamp);
@@ -202,6 +203,7 @@ impl Scan {
 
 fn options(
     settings: &CsvSettings,
+    symbol: SymbolSettings,
     kind: Kind,
     calendar: Arc<Calendar>,
     workers: usize,
@@ -214,10 +216,9 @@ fn options(
     options.vol_unit = chosen("csv.vol_unit", settings.vol_unit.as_deref(), "shares or lots", vol_unit)?;
     options.amount_unit =
         chosen("csv.amount_unit", settings.amount_unit.as_deref(), "yuan or thousand_yuan", amount_unit)?;
-    options.alias = match settings.symbol_alias.as_str() {
-        "current" => Alias::Current(Arc::new(Aliases::published())),
-        "as_given" => Alias::AsGiven,
-        other => bail!("csv.symbol_alias {other:?} is not current or as_given"),
+    options.alias = match symbol.alias {
+        AliasChoice::Current => Alias::Current(Arc::new(Aliases::published())),
+        AliasChoice::AsGiven => Alias::AsGiven,
     };
     options.rows_block_max = settings.rows_block_max.max(1);
     options.keys_max = settings.keys_max;
@@ -267,13 +268,14 @@ fn amount_unit(text: &str) -> Option<AmountUnit> {
 
 /// What changes the meaning of a row: a file read by other declarations is read again. A built-in dialect counts by
 /// its name, so that an upgrade does not publish everything again; one of the user's own by its text.
-fn mapping(settings: &CsvSettings) -> anyhow::Result<String> {
+fn mapping(settings: &CsvSettings, symbol: SymbolSettings) -> anyhow::Result<String> {
     let path = Path::new(&settings.dialect);
     let own = match path.extension() {
         Some(ending) if ending == "toml" => fs::read(path).context("csv.dialect")?,
         _ => settings.dialect.clone().into_bytes(),
     };
-    let CsvSettings { exchange, price_basis, vol_unit, amount_unit, symbol_alias, .. } = settings;
-    let declared = format!("{exchange:?} {price_basis:?} {vol_unit:?} {amount_unit:?} {symbol_alias}");
+    let CsvSettings { exchange, price_basis, vol_unit, amount_unit, .. } = settings;
+    let declared =
+        format!("{exchange:?} {price_basis:?} {vol_unit:?} {amount_unit:?} {}", symbol.alias.word());
     Ok(format!("{:016x}", xxh3_64(&[&own, declared.as_bytes()].concat())))
 }

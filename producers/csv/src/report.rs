@@ -10,12 +10,55 @@ use std::{
 };
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sqep::{Reason, Totals};
+use sqep::{Reason, Refusal, Totals, check::Finding};
 
 use crate::ledger::Why;
 
 /// Files that went wrong and are named at the end; more are only counted.
 const NAMED_FILES_MAX: usize = 1_000;
+
+/// Refusals of one file and one reason that are shown; the letters hold all of them.
+const EXAMPLES_MAX: usize = 3;
+
+/// Characters of a value that are shown.
+const VALUE_CHARS_MAX: usize = 160;
+
+/// The first refusals of a file, by reason, as lines for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examples {
+    lines: BTreeMap<Reason, Vec<String>>,
+}
+
+impl Examples {
+    /// Keeps a finding on a line of `file`, if it is among the first of its reason.
+    pub fn add(&mut self, file: &str, line: u64, finding: &Finding) {
+        let lines = self.lines.entry(finding.reason).or_default();
+        if lines.len() < EXAMPLES_MAX {
+            let value: String = finding.value.chars().take(VALUE_CHARS_MAX).collect();
+            let field = if finding.field.is_empty() { "row" } else { &finding.field };
+            lines.push(format!("{file}:{line} {field} {value:?}: {}", finding.reason));
+        }
+    }
+
+    /// Keeps a refusal. One of many rows tells first what was found, then where; the first rule names any other.
+    pub fn refused(&mut self, file: &str, refusal: &Refusal) {
+        let told = if refusal.rows > 1 { EXAMPLES_MAX } else { 1 };
+        for finding in refusal.findings.iter().take(told) {
+            match finding.value.strip_prefix("line ").and_then(|text| text.split_once(": ")) {
+                Some((line, value)) if refusal.rows > 1 => {
+                    let place = line.parse().unwrap_or(refusal.row);
+                    self.add(file, place, &Finding { value: value.to_owned(), ..finding.clone() });
+                }
+                _ => self.add(file, refusal.row, finding),
+            }
+        }
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.values().flatten().cloned().collect()
+    }
+}
 
 /// What became of one file in this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +99,8 @@ pub struct FileLine {
     pub outcome: Outcome,
     /// What became of its rows in this run.
     pub totals: Totals,
+    /// The first of the rows that were refused.
+    pub examples: Examples,
 }
 
 /// The run so far.
@@ -65,7 +110,7 @@ pub struct Summary {
     pub published: u64,
     /// Files that needed nothing.
     pub unchanged: u64,
-    /// Files refused as a whole.
+    /// Files refused as a whole, or row by row without one that was published.
     pub refused: u64,
     /// Files and folders that could not be read.
     pub failed: u64,
@@ -152,6 +197,14 @@ impl Report {
         if line.outcome != Outcome::Unchanged {
             view.say(&self.bar, &line.to_string());
         }
+        for example in line.examples.lines() {
+            view.say(&self.bar, &format!("  {example}"));
+        }
+    }
+
+    /// A file is looked at, and none of its rows can be handed on before the last one was.
+    pub fn judging(&self, key: &str) {
+        self.bar.set_message(format!("judging {key}"));
     }
 
     /// An argument or a folder could not be read.
@@ -161,6 +214,7 @@ impl Report {
             dialect: String::new(),
             outcome: Outcome::Failed { error: error.to_owned() },
             totals: Totals::default(),
+            examples: Examples::default(),
         };
         let mut view = self.view();
         view.count(&line);
@@ -208,7 +262,7 @@ impl View {
     }
 
     fn count(&mut self, line: &FileLine) {
-        let mark = Mark::of(&line.outcome);
+        let mark = Mark::of(line);
         let before = self.ends.get(&line.key).copied();
         // A file that this run published and then found as it left it stays published.
         if mark == Mark::Unchanged && before.is_some() {
@@ -221,7 +275,7 @@ impl View {
         self.ends.insert(line.key.clone(), mark);
         self.summary.totals.add(&line.totals);
         self.summary.wrong.remove(&line.key);
-        if let Some(why) = line.outcome.problem()
+        if let Some(why) = line.problem()
             && self.summary.wrong.len() < NAMED_FILES_MAX
         {
             self.summary.wrong.insert(line.key.clone(), why);
@@ -230,8 +284,9 @@ impl View {
 }
 
 impl Mark {
-    fn of(outcome: &Outcome) -> Mark {
-        match outcome {
+    fn of(line: &FileLine) -> Mark {
+        match &line.outcome {
+            Outcome::Published { .. } if line.is_barren() => Mark::Refused,
             Outcome::Published { .. } => Mark::Published,
             Outcome::Unchanged => Mark::Unchanged,
             Outcome::Refused { .. } => Mark::Refused,
@@ -259,6 +314,20 @@ impl Outcome {
             }
             Outcome::Failed { error } => Some(format!("not read: {error}")),
         }
+    }
+}
+
+impl FileLine {
+    /// Whether rows of it were refused and none was handed on.
+    fn is_barren(&self) -> bool {
+        self.totals.appended == 0 && self.totals.refused() > 0
+    }
+
+    fn problem(&self) -> Option<String> {
+        let barren = || {
+            self.is_barren().then(|| format!("none of the rows read was published: {}", Counts(&self.totals)))
+        };
+        self.outcome.problem().or_else(barren)
     }
 }
 

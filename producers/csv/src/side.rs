@@ -10,7 +10,7 @@ use std::{
 };
 
 use chrono::NaiveDate;
-use sqep::{Calendar, Exchange, Kind, Reason, RefDay, Symbol, symbol::Class};
+use sqep::{Calendar, Exchange, Kind, Reason, RefDay, Symbol, check::Finding, symbol::Class};
 
 use crate::{
     code::Alias,
@@ -19,6 +19,7 @@ use crate::{
     load::{LoadError, Options},
     parse::Outcome,
     pass::{Stream, read_error},
+    report::Examples,
 };
 
 /// Days without a session that may lie between two rows of an unbroken series.
@@ -106,17 +107,23 @@ fn read<V: Copy + PartialEq>(
     let input = Input::open(path, reading.limits()).map_err(|error| read_error(path, error))?;
     let mut stream: Stream<RefDay> = Stream::begin(path, input, &reading, holds)?;
     let mut days = Days::new(Arc::clone(&options.calendar));
-    let mut runs = 0;
-    while let Some((_, outcome)) = stream.next()? {
+    let (mut runs, mut broken) = (0, Broken::default());
+    while let Some((line, outcome)) = stream.next()? {
         days.rows += 1;
         match outcome {
-            Outcome::Record(row, _) => match pick(&row) {
-                Some(value) => runs += usize::from(days.add(row.symbol, row.frame, value)),
-                None => days.unuse(Reason::ValueIllegal),
-            },
+            Outcome::Record(row, _) => {
+                if let Some(value) = pick(&row) {
+                    runs += usize::from(days.add(row.symbol, row.frame, value));
+                } else {
+                    let (reason, field) = (Reason::ValueIllegal, holds.to_string());
+                    days.unuse(reason);
+                    broken.add(path, line.number, &Finding { reason, field, value: String::new() });
+                }
+            }
             Outcome::Skipped(reason) => days.unuse(reason),
             Outcome::Refused(refused) => {
                 days.unuse(refused.findings.first().map_or(Reason::RowIllegal, |finding| finding.reason));
+                refused.findings.first().iter().for_each(|finding| broken.add(path, line.number, finding));
             }
         }
         if runs > options.runs_max {
@@ -124,8 +131,43 @@ fn read<V: Copy + PartialEq>(
             return Err(LoadError::SideTooLarge { path: path.to_owned(), what, runs_max: options.runs_max });
         }
     }
+    broken.judge(path, days.rows)?;
     days.sort();
     Ok(days)
+}
+
+/// Rows of a side file that say nothing although they should, with the first ones as examples.
+#[derive(Default)]
+struct Broken {
+    rows: u64,
+    foreign: u64,
+    examples: Examples,
+}
+
+impl Broken {
+    fn add(&mut self, path: &Path, line: u64, finding: &Finding) {
+        // What is quoted in another currency has no bars to join.
+        if finding.reason == Reason::Currency {
+            self.foreign += 1;
+            return;
+        }
+        self.rows += 1;
+        self.examples.add(&path.display().to_string(), line, finding);
+    }
+
+    /// Warns of what could not be used; a file of which that is more than half was not understood.
+    fn judge(self, path: &Path, rows: u64) -> Result<(), LoadError> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let (unusable, first) = (self.rows, self.examples.lines().join("; "));
+        if unusable * 2 > rows.saturating_sub(self.foreign) {
+            return Err(LoadError::SideUnusable { path: path.to_owned(), unusable, rows, first });
+        }
+        let file = path.display();
+        tracing::warn!(%file, "{unusable} of {rows} rows of this side file cannot be used, their days stay unknown: {first}");
+        Ok(())
+    }
 }
 
 impl<V: Copy + PartialEq> Days<V> {
@@ -368,6 +410,26 @@ mod tests {
         let of = |text| corrected.get(bank, day(text));
         assert_eq!((of("2024-01-05"), of("2024-01-08"), of("2024-01-09")), (Some(2.5), Some(3.0), Some(2.5)));
         assert!(Factors::joined(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_file_of_which_more_than_half_cannot_be_used_is_an_error_that_names_line_field_and_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let head = "ts_code,trade_date,adj_factor\n000001.SZ,20240108,2\n000001.SZ,20240109,x2\n";
+        let path = file(&folder, head);
+        assert_eq!(read_factors(&path, &options()).unwrap().rows, 2, "half of it may be broken");
+        let path = file(&folder, &format!("{head}000001.SZ,20240110,y2\n"));
+        let error = read_factors(&path, &options()).unwrap_err().to_string();
+        for part in ["2 of 3 rows", "side.csv:3 adjust \"x2\": value_illegal"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_suspensions_is_no_list_of_special_treatment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "ts_code,trade_date,suspend_timing,suspend_type\n000001.SZ,20240108,,S\n");
+        assert!(matches!(read_st(&path, &options()), Err(LoadError::HeaderUnknown { .. })));
     }
 
     #[test]

@@ -11,18 +11,18 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use sqep::{Chunk, Cursors, Source, Totals};
+use sqep::{Chunk, Cursors, Source, Totals, app::Usage};
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
     time::{Instant, timeout},
 };
 
 use crate::{
-    enrich::Enrich,
+    enrich::{Enrich, MONTH_PREFIX},
     ledger::{Entry, Ledger, Stamp},
     plan::{Plan, Scan},
     pool::Pool,
-    report::{FileLine, Outcome, Report},
+    report::{Examples, FileLine, Outcome, Report},
     watch::Watch,
     work::{Bench, End, Piece, Rows, Task},
 };
@@ -116,6 +116,9 @@ impl<R: Enrich> CsvSource<R> {
         let (plan, last) = (Arc::clone(&self.plan), Arc::clone(&self.scan));
         let scan =
             tokio::task::spawn_blocking(move || plan.scan(&last)).await.context("the look was cut off")??;
+        if R::JOINED && !scan.side.is_as(&self.scan.side) {
+            self.looked.clear();
+        }
         self.scan = Arc::new(scan);
         self.tell_missing();
         if self.retried.elapsed() >= RETRY {
@@ -135,6 +138,27 @@ impl<R: Enrich> CsvSource<R> {
                 self.report.missing(name, error);
             }
         }
+    }
+
+    /// Whatever was published with side files is not published again without them.
+    fn keep_side_files(&self) -> anyhow::Result<()> {
+        let months = self.scan.inputs.iter().any(|(_, month)| month.is_some());
+        let wanted = self.scan.inputs.iter().filter_map(|(input, _)| {
+            let entry = self.ledger.get(&input.key)?;
+            Some((input.key.as_str(), entry))
+        });
+        let earlier = self.ledger.iter().filter(|(key, _)| months && key.starts_with(MONTH_PREFIX));
+        for (key, entry) in wanted.chain(earlier).filter(|_| !self.plan.force) {
+            let gone = self.scan.side.lacks(&entry.mapping);
+            if !gone.is_empty() {
+                return Err(anyhow!(Usage(anyhow!(
+                    "{key} was published with the side files of {}, which are not named now: its rows would lose \
+                     what they say; name them again, or publish without them by --force",
+                    gone.join(" and ")
+                ))));
+            }
+        }
+        Ok(())
     }
 
     /// The files that are not as they were when they were last looked at, in their order.
@@ -188,6 +212,13 @@ impl<R: Enrich> CsvSource<R> {
         piece.map_or(Front::Died, Front::Piece)
     }
 
+    /// A large file is silent until all of it was judged.
+    fn tell_judging(&self) {
+        if let Some(begun) = self.begun.front().filter(|begun| begun.bytes == 0) {
+            self.report.judging(&begun.key);
+        }
+    }
+
     fn handed(&mut self, rows: Rows<R>) -> Chunk<R> {
         self.idle = false;
         if let Some(begun) = self.begun.front_mut() {
@@ -224,13 +255,20 @@ impl<R: Enrich> CsvSource<R> {
             Some((same, before)) if same == pass && now.read >= before.read => now.since(&before),
             _ => now,
         };
-        self.report.ended(&FileLine { key, dialect: end.dialect, outcome: end.outcome, totals });
+        self.report.ended(&FileLine {
+            key,
+            dialect: end.dialect,
+            outcome: end.outcome,
+            totals,
+            examples: end.examples,
+        });
     }
 
     fn died(&mut self) {
         let error =
             "the thread that read it came to an untimely end; this is a defect of the program".to_owned();
-        self.ended(End { stamp: None, dialect: String::new(), outcome: Outcome::Failed { error } });
+        let outcome = Outcome::Failed { error };
+        self.ended(End { stamp: None, dialect: String::new(), outcome, examples: Examples::default() });
     }
 }
 
@@ -257,6 +295,7 @@ impl<R: Enrich> Source for CsvSource<R> {
         self.looked.clear();
         self.idle = false;
         self.look().await?;
+        self.keep_side_files()?;
         if self.scan.inputs.is_empty() && self.watch.is_none() {
             let missing = self.scan.missing.first().map_or_else(String::new, |(_, error)| error.clone());
             return Err(anyhow!("there is nothing to read: {missing}"));
@@ -286,6 +325,7 @@ impl<R: Enrich> Source for CsvSource<R> {
                 Front::Piece(Piece::End(end)) => self.ended(end),
                 Front::Died => self.died(),
                 Front::NotYet => {
+                    self.tell_judging();
                     self.idle = true;
                     return Ok(Some(Chunk::empty("")));
                 }

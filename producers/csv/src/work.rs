@@ -13,7 +13,7 @@ use crate::{
     files::Input,
     ledger::{Decision, Entry, Print, Stamp, State, Tail, Terms, Why},
     load::{self, Block, Options},
-    report::Outcome,
+    report::{Examples, Outcome},
 };
 
 /// How often a file that changes under the reader is begun again before it counts as failed.
@@ -81,6 +81,8 @@ pub(crate) struct End {
     pub(crate) dialect: String,
     /// What became of it.
     pub(crate) outcome: Outcome,
+    /// The first of the rows that were refused.
+    pub(crate) examples: Examples,
 }
 
 /// Why work on a file ends early.
@@ -108,13 +110,14 @@ struct Bout<'a, R> {
     entry: Option<Entry>,
     stamp: Option<Stamp>,
     dialect: String,
+    examples: Examples,
 }
 
 impl Bench {
     /// Works on one file until its end, or until nobody takes the pieces any more.
     pub(crate) fn work<R: Enrich>(&self, task: &Task, out: &mpsc::Sender<Piece<R>>) {
         let terms = Terms {
-            mapping: self.mapping.clone(),
+            mapping: task.side.mapping(&self.mapping, R::JOINED, task.month.is_some()),
             forced_pass: task.forced_pass,
             holds_tail: self.holds_tail && task.month.is_none(),
         };
@@ -127,6 +130,7 @@ impl Bench {
             entry: task.entry.clone(),
             stamp: None,
             dialect: String::new(),
+            examples: Examples::default(),
         };
         // What was given up before it began costs nothing.
         if !out.is_closed() {
@@ -146,7 +150,7 @@ impl<R: Enrich> Bout<'_, R> {
             Err(Halt::Failed(error)) => Outcome::Failed { error: format!("{error:#}") },
             Err(Halt::Unwanted) => return,
         };
-        let end = End { stamp: self.stamp, dialect: self.dialect, outcome };
+        let end = End { stamp: self.stamp, dialect: self.dialect, outcome, examples: self.examples };
         if self.out.blocking_send(Piece::End(end)).is_err() {
             tracing::debug!(file = self.task.input.key, "nobody waits for the end of this file any more");
         }
@@ -202,7 +206,7 @@ impl<R: Enrich> Bout<'_, R> {
             state: State::Part,
             tail: Tail::Closed,
             pass,
-            mapping: self.bench.mapping.clone(),
+            mapping: self.terms.mapping.clone(),
             dialect: self.dialect.clone(),
             verdict: None,
             totals: before,
@@ -220,13 +224,15 @@ impl<R: Enrich> Bout<'_, R> {
         };
         loaded.dialect_name().clone_into(&mut self.dialect);
         let mut entry = self.draft(stamp, print, rows, why);
-        let mut held = loaded.next()?;
+        let side = &self.task.side;
+        let join = |record: R| if side.is_empty() { record } else { record.enriched(side) };
+        let mut held = loaded.next_joined(join)?;
         if let Some(refused) = held.take_if(|_| loaded.is_refused()) {
             return self.refuse(entry, refused.rows, refused.refused);
         }
         loop {
             let block = held.take();
-            let next = if block.is_some() { loaded.next() } else { Ok(None) };
+            let next = if block.is_some() { loaded.next_joined(join) } else { Ok(None) };
             let bytes = block.as_ref().map_or(stamp.size, |block| block.bytes);
             let chunk = self.chunk(block, &mut entry);
             if let Ok(None) = next {
@@ -246,15 +252,13 @@ impl<R: Enrich> Bout<'_, R> {
     }
 
     /// A block as a chunk, and the entry after it.
-    fn chunk(&self, block: Option<Block<R>>, entry: &mut Entry) -> Chunk<R> {
+    fn chunk(&mut self, block: Option<Block<R>>, entry: &mut Entry) -> Chunk<R> {
         let mut chunk = Chunk::empty(&self.origin);
         let Some(block) = block else { return chunk };
         entry.rows = block.rows;
         chunk.records = block.records;
-        if !self.task.side.is_empty() {
-            chunk.records.iter_mut().for_each(|record| *record = record.enriched(&self.task.side));
-        }
         (chunk.lines, chunk.refused) = (block.lines, block.refused);
+        chunk.refused.iter().for_each(|refusal| self.examples.refused(&self.origin, refusal));
         (chunk.skipped, chunk.warned) = (block.skipped, block.warned);
         entry.totals.add(&totals(&chunk));
         chunk.warned.retain(|reason, _| !AT_THE_DOOR.contains(reason));
@@ -290,6 +294,9 @@ impl<R: Enrich> Bout<'_, R> {
         (entry.rows, entry.state, entry.verdict) = (rows, State::Refused, Some(reason));
         let told = self.entry.as_ref().filter(|old| old.is_same_refusal(&entry)).cloned();
         let (stamp, again) = (entry.stamp, told.is_some());
+        for refusal in &refused {
+            self.examples.refused(&self.origin, refusal);
+        }
         match told {
             Some(old) if old.stamp == stamp => {}
             Some(old) => self.send(Chunk::empty(&self.origin), Entry { stamp, ..old }, stamp.size)?,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use chrono::{Datelike, NaiveDate, NaiveTime, TimeDelta, Timelike};
-use sqep::{DayBar, Exchange, Kind, Record, Symbol, record::Cell, shanghai};
+use sqep::{DayBar, Exchange, Kind, Record, Symbol, record::Cell, shanghai, symbol::Class};
 
 use crate::{
     dialect::{
@@ -110,6 +110,8 @@ enum Slot {
     Symbol,
     Date,
     Time,
+    /// Volume, which an index may count in another unit: field, scale, scale of an index, decimals.
+    Vol(usize, f64, f64, usize),
     /// A field of the record, the power of ten of its unit, and how many decimals are shown.
     Field(usize, f64, Option<usize>),
     Nothing,
@@ -155,6 +157,10 @@ impl<'a> Writer<'a> {
                 Slot::Field(at, scale, decimals) => {
                     field(text, table, record.get(*at), *scale, *decimals).map_err(io::Error::other)?;
                 }
+                Slot::Vol(at, stock, index, decimals) => {
+                    let scale = if symbol.class() == Class::Index { index } else { stock };
+                    field(text, table, record.get(*at), *scale, Some(*decimals)).map_err(io::Error::other)?;
+                }
                 Slot::Nothing => {}
             }
         }
@@ -185,7 +191,12 @@ fn slot<R: Record>(table: &Table, writing: &Writing, name: &str) -> Slot {
         Some(Column::Symbol) => Slot::Symbol,
         Some(Column::Date) => Slot::Date,
         Some(Column::Time) => Slot::Time,
-        Some(Column::Vol) => field("vol", table.vol.map_or(0, VolUnit::exponent), Some(writing.vol_decimals)),
+        Some(Column::Vol) => {
+            let scale = |unit: Option<VolUnit>| 10f64.powi(unit.map_or(0, VolUnit::exponent));
+            let at = R::FIELDS.iter().position(|known| known.name == "vol");
+            let (stock, index) = (scale(table.vol), scale(table.index_vol.or(table.vol)));
+            at.map_or(Slot::Nothing, |at| Slot::Vol(at, stock, index, writing.vol_decimals))
+        }
         Some(Column::Amount) => {
             field("amount", table.amount.map_or(0, AmountUnit::exponent), Some(writing.amount_decimals))
         }

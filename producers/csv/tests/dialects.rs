@@ -235,7 +235,8 @@ fn prices() -> impl Strategy<Value = ([f64; 4], f64)> {
 }
 
 fn day_bars() -> impl Strategy<Value = Vec<DayBar>> {
-    let all = sessions();
+    // Six weeks: eight rows of a security cannot all lie in weeks of their own.
+    let all: Vec<NaiveDate> = sessions().into_iter().take(29).collect();
     let symbols =
         ["000001.SZ", "600519.SH", "300750.SZ", "920002.BJ"].map(|text| text.parse::<Symbol>().unwrap());
     let count = all.len();
@@ -343,8 +344,8 @@ fn writable(kind: Kind) -> Vec<Arc<Dialect>> {
 
 #[test]
 fn most_dialects_write_days() {
-    assert_eq!(writable(Kind::BarDay).len(), 13);
-    assert_eq!(writable(Kind::BarMinute(Grid::M5)).len(), 9);
+    assert_eq!(writable(Kind::BarDay).len(), 14);
+    assert_eq!(writable(Kind::BarMinute(Grid::M5)).len(), 10);
     assert_eq!(writable(Kind::RefDay).len(), 1);
 }
 
@@ -800,7 +801,7 @@ fn one_bad_security_of_many_is_refused_alone() {
 fn an_index_is_not_measured_by_turnover() {
     let read =
         tushare_file(&month(|day| format!("000001.SH,{},3000,3010,2990,3005,100,100", day.format("%Y%m%d"))));
-    assert_eq!((read.records.len(), read.warned.len()), (20, 0));
+    assert_eq!((read.records.len(), read.warned), (20, BTreeMap::from([(Reason::UnitUnchecked, 20)])));
 }
 
 #[test]
@@ -1069,4 +1070,176 @@ fn a_file_that_shrinks_between_the_passes_is_noticed() {
         }
     };
     assert!(matches!(error, LoadError::Changed { rows: 49_999, .. }), "{error}");
+}
+
+// ---- what looks like days, raw prices or shares and is not ----
+
+fn kind_error(text: &str, dialect: &str) -> String {
+    header_error(text, dialect, Kind::BarDay)
+}
+
+#[test]
+fn minutes_with_a_column_of_dates_are_no_days() {
+    let error = kind_error("date,time,code,open,high,low,close,volume,amount,adjustflag\n", "baostock");
+    assert!(error.contains("stream.kind"), "{error}");
+    // Some days come with a column `time` that repeats the date.
+    let text = "date,time,code,open,high,low,close,volume,amount,adjustflag,preclose\n\
+                2024-03-01,2024-03-01,sz.000001,10,11,9,10,200,2000,3,10\n";
+    assert_eq!(days(text, "auto").records.len(), 1);
+    kind_error("ts_code,trade_date,trade_time,open,high,low,close,vol,amount\n", "tushare");
+}
+
+#[test]
+fn several_rows_a_day_are_found_out_and_copies_are_not() {
+    let rows = |close: fn(usize) -> usize| -> Vec<String> {
+        let row = |at| format!("000001.SZ,202403{:02},10,11,9,{},100,100", [1, 4, 5][at / 8], close(at));
+        (0..24).map(row).collect()
+    };
+    let read = tushare_file(&rows(|at| 9 + at % 2));
+    let letter = refused_as(&read, Reason::FrameIllegal);
+    assert_eq!(letter.rows, 24);
+    assert!(letter.findings[0].value.contains("these are minute bars"), "{letter:?}");
+    let copies = tushare_file(&rows(|_| 10));
+    assert_eq!((copies.records.len(), copies.skipped), (3, BTreeMap::from([(Reason::Duplicate, 21)])));
+}
+
+#[test]
+fn weekly_bars_under_a_daily_header_are_found_out() {
+    let fridays: Vec<NaiveDate> =
+        sessions().into_iter().filter(|day| day.format("%u").to_string() == "5").collect();
+    let row = |day: &NaiveDate| format!("000001.SZ,{},10,11,9,10,100,100", day.format("%Y%m%d"));
+    let weekly: Vec<String> = fridays.iter().take(8).map(row).collect();
+    for rows in [weekly.clone(), weekly.iter().rev().cloned().collect()] {
+        let read = tushare_file(&rows);
+        let letter = refused_as(&read, Reason::FrameIllegal);
+        assert!(letter.rows == 8 && letter.findings[0].value.contains("weekly bars"), "{letter:?}");
+    }
+    assert_eq!(tushare_file(&weekly[..7]).records.len(), 7, "too few to tell");
+    let thursday = fridays[3] - TimeDelta::days(1);
+    let mut daily = weekly;
+    daily.insert(3, row(&thursday));
+    assert_eq!(tushare_file(&daily).records.len(), 9);
+}
+
+#[test]
+fn a_declared_exchange_has_to_list_the_code() {
+    let text =
+        "日期,股票代码,开盘,收盘,最高,最低,成交量,成交额,振幅\n2024-03-01,600519,10,10,11,9,2,2000,1\n";
+    let mut options = options(Kind::BarDay, "auto");
+    options.exchange = Some(Exchange::SZ);
+    let read = named_days("x.csv", text, &options);
+    let value = &refused_as(&read, Reason::SymbolIllegal).findings[0].value;
+    assert!(value.contains("600519 is no code of SZ") && value.contains("csv.exchange"), "{value}");
+    assert_eq!(named_days("SH_600519.csv", text, &options).records[0].symbol.to_string(), "600519.SH");
+}
+
+#[test]
+fn a_header_of_tdx_without_its_first_line_has_to_be_named() {
+    let text = "日期,开盘,收盘,最高,最低,成交量,成交额\n2024-03-01,10,10,11,9,200,2000\n";
+    let error = kind_error(text, "auto");
+    assert!(error.contains("tdx") && error.contains("csv.dialect"), "{error}");
+    assert_eq!(named_days("SH#600519.txt", text, &options(Kind::BarDay, "tdx")).records[0].vol, 200.0);
+}
+
+#[test]
+fn tdx_counts_an_index_in_lots_and_nothing_proves_it() {
+    let text = "000001 上证指数 日线 不复权\n日期,开盘,最高,最低,收盘,成交量,成交额\n\
+                2024/03/01,3000,3010,2990,3005,200,200000\n#数据来源:通达信\n";
+    let read = named_days("SH#000001.txt", text, &options(Kind::BarDay, "auto"));
+    assert_eq!((read.rows, read.records[0].vol), (1, 20_000.0));
+    assert_eq!(read.warned, BTreeMap::from([(Reason::UnitUnchecked, 1)]));
+    let mut written = Vec::new();
+    write::write_day(&dialect::named("tdx").unwrap(), &mut written, &read.records).unwrap();
+    let path = Folder::new();
+    let again: Read<DayBar> =
+        crate::read(&path.file("SH#000001.txt", written), &options(Kind::BarDay, "auto"));
+    assert_eq!(again.records, read.records);
+}
+
+#[test]
+fn sina_counts_shares() {
+    let text = "day,open,high,low,close,volume,amount\n2024-03-01 09:35:00,10,11,9,10,200,2000\n";
+    assert_eq!(minutes("sz000001.csv", text, "auto", Grid::M5).records[0].vol, 200.0);
+    let text = "date,open,high,low,close,volume,amount,outstanding_share,turnover\n2024-03-01,10,11,9,10,200,2000,1e9,0.1\n";
+    assert_eq!(named_days("sz000001.csv", text, &options(Kind::BarDay, "auto")).records[0].vol, 200.0);
+    let folder = Folder::new();
+    let path =
+        folder.file("sz000001.csv", "day,open,high,low,close,volume\n2024-03-01 09:35:00,10,11,9,10,2\n");
+    assert!(load::open::<MinuteBar>(&path, &options(Kind::BarMinute(Grid::M5), "akshare"), 0).is_err());
+}
+
+#[test]
+fn prices_adjusted_by_two_percent_are_refused() {
+    let rows = |factor: f64| {
+        month(|day| {
+            let price = 10.0 * factor;
+            format!("000001.SZ,{},{price},{price},{price},{price},10000,10000", day.format("%Y%m%d"))
+        })
+    };
+    assert_eq!(tushare_file(&rows(1.0)).records.len(), 20);
+    assert_eq!(refused_as(&tushare_file(&rows(0.98)), Reason::UnitsOrAdjusted).rows, 20);
+}
+
+#[test]
+fn a_stray_row_in_another_unit_is_refused_by_itself() {
+    let rows: Vec<String> = sessions()
+        .into_iter()
+        .take(300)
+        .enumerate()
+        .map(|(at, day)| {
+            let (vol, amount) = match at {
+                7 => (10_000, 100),
+                200 => (100, 100_000),
+                250 => (100, 150),
+                _ => (100, 100),
+            };
+            format!("000001.SZ,{},10,11,9,10,{vol},{amount}", day.format("%Y%m%d"))
+        })
+        .collect();
+    let folder = Folder::new();
+    let path = folder.file("x.csv", format!("{TUSHARE}{}\n", rows.join("\n")));
+    for memory in [0, 1 << 20] {
+        let mut options = options(Kind::BarDay, "tushare");
+        options.file_bytes_memory_max = memory;
+        let read: Read<DayBar> = read(&path, &options);
+        assert_eq!((read.records.len(), read.reasons()), (298, BTreeMap::from([(Reason::Unit, 2)])));
+        assert_eq!((read.refused[0].row, read.refused[1].row), (9, 202));
+        assert!(read.refused[0].findings[0].value.contains("off by 100"), "{:?}", read.refused[0]);
+    }
+}
+
+#[test]
+fn a_blank_volume_under_moving_prices_is_no_suspension() {
+    let read = tushare(&["000001.SZ,20240301,10,10,10,10,,", "000001.SZ,20240304,10,11,9,10,,"]);
+    assert_eq!(read.skipped, BTreeMap::from([(Reason::Suspended, 1)]));
+    let letter = refused_as(&read, Reason::ValueIllegal);
+    assert_eq!((letter.row, letter.findings[0].field.as_str()), (3, "vol"));
+}
+
+#[test]
+fn spreadsheets_may_have_rewritten_dates_and_numbers() {
+    for day in ["2024/3/1", "2024-03-01 00:00:00", "20240301.0", "2024-03-01"] {
+        let read = tushare(&[&format!("000001.SZ,{day},10,11,9,10,100,--")]);
+        let frames: Vec<NaiveDate> = read.records.iter().map(|bar| bar.frame).collect();
+        assert_eq!(frames, [NaiveDate::from_ymd_opt(2024, 3, 1).unwrap()], "{day}");
+    }
+    for label in ["2024/03/01 09:31", "2024/03/01 09:31:00"] {
+        let text = format!("{MINUTE_HEADER}{label},10,10,11,9,1\n");
+        assert_eq!(minutes("sz000001.csv", &text, "akshare", Grid::M1).records.len(), 1, "{label}");
+    }
+    let wind = "代码,日期,开盘价(元),最高价(元),最低价(元),收盘价(元),成交量(股),成交金额(元)\n\
+                600519.SH,2024-03-01,\"1,690.00\",\"1,700.00\",\"1,680.00\",\"1,690.00\",\"1,000\",\"1,690,000.00\"\n\
+                600519.SH,2024-03-04,\"16,90.00\",1700,1680,1690,1000,1690000\n";
+    let read = named_days("600519.SH.csv", wind, &options(Kind::BarDay, "auto"));
+    assert_eq!(
+        (read.records[0].open, read.records[0].vol, read.records[0].amount),
+        (1690.0, 1000.0, Some(1_690_000.0))
+    );
+    assert_eq!(refused_as(&read, Reason::ValueIllegal).findings[0].value, "16,90.00");
+}
+
+#[test]
+fn line_ends_of_cr_alone_are_told() {
+    let error = kind_error(&PLAIN_ROWS.replace('\n', "\r"), "auto");
+    assert!(error.contains("line ends are CR only; save with LF"), "{error}");
 }

@@ -58,7 +58,20 @@ fn a_file_that_is_not_published_is_exit_code_1_and_the_others_are_done() {
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(out.contains("read 20 = appended 20"), "{out}");
     assert!(out.contains("b.csv: refused whole as header_unknown"), "{out}");
-    assert!(err.contains("files refused as a whole: 1, not read: 0"), "{err}");
+    assert!(err.contains("files refused: 1, not read: 0"), "{err}");
+}
+
+#[test]
+fn a_side_file_that_was_not_understood_is_exit_code_2() {
+    let (folder, paths) = folder_with(&[
+        ("a.csv", format!("{HEADER}{}", rows(1, 0, 20, 0))),
+        ("factors.txt", "ts_code,trade_date,adj_factor\n000001.SZ,20190102,x\n".to_owned()),
+    ]);
+    let set = format!("csv.adj_factor={}", of(&folder.path().join("factors.txt")));
+    let (code, out, err) = run(&["--dry-run", "--set", &set, of(&paths[0])]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(err.contains("factors.txt:2 adjust \"x\": value_illegal"), "{err}");
+    assert!(!out.contains("appended"), "{out}");
 }
 
 #[test]
@@ -71,6 +84,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_to_do() {
         (vec!["--dry-run", "--set", "csv.nothing=1", path], "nothing"),
         (vec!["--dry-run", "--set", "csv.vol_unit=pounds", path], "shares or lots"),
         (vec!["--dry-run", "--set", "stream.kind=bar:2d", path], "bar:2d"),
+        (vec!["--dry-run", "--set", "symbol.alias=newest", path], "as_given"),
         (vec!["--check", "/no/such/folder"], "/no/such/folder"),
         (vec!["-"], "--once"),
         (vec!["--what"], "--what"),

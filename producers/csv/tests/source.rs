@@ -9,9 +9,10 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration
 use common::{
     Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
 };
-use sqep::{DayBar, Kind, MinuteBar, Reason, Record, RefDay, Source, Symbol};
+use sqep::{DayBar, Kind, MinuteBar, Reason, Record, RefDay, Source, Symbol, app::Usage};
 use sqep_csv::{
     config::CsvSettings,
+    enrich::Enrich,
     ledger::{Ledger, State},
 };
 
@@ -477,8 +478,10 @@ async fn a_daemon_joins_what_its_side_files_say_when_a_bar_comes() {
     until(&mut world, &mut source, 1).await;
     append(&side.path().join("adj_factor.txt"), "000002.SZ,20190102,7.5\n");
     write(&folder.path().join("b.csv"), &file(&rows(2, 0, 1, 0)));
-    until(&mut world, &mut source, 2).await;
-    assert_eq!(world.stream[1].1.adjust, Some(7.5));
+    until(&mut world, &mut source, 3).await;
+    let current = world.current();
+    let adjust = |code| current.iter().find(|(key, _)| key.0 == common::symbol(code)).unwrap().1.adjust;
+    assert_eq!((adjust(1), adjust(2)), (Some(100.5), Some(7.5)));
 }
 
 #[tokio::test]
@@ -510,4 +513,124 @@ async fn a_side_file_that_does_not_read_stops_the_start() {
         let error = format!("{:#}", source.open(&sqep::Cursors::default()).await.unwrap_err());
         assert!(error.contains("csv.adj_factor") && error.contains(name), "{error}");
     }
+}
+
+/// What a start says that does not come about.
+async fn start_error<R: Enrich>(world: &World<R>, settings: &CsvSettings, kind: Kind) -> anyhow::Error {
+    let (mut source, _, _) = source::<R>(settings, kind, false);
+    source.open(&world.cursors).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn side_files_that_come_later_publish_their_bars_again() {
+    let (_folder, paths) = folder_with(&[("a.csv", file(&rows(1, 0, 2, 0)))]);
+    let side = tempfile::tempdir().unwrap();
+    let plain = settings(&[&paths[0]]);
+    let mut world = World::new();
+    run(&mut world, &plain).await;
+    let joined = with_side_files(plain, side.path());
+    run(&mut world, &joined).await;
+    let factors = |world: &World<DayBar>| -> Vec<Option<f64>> {
+        world.current().values().map(|bar| bar.adjust).collect()
+    };
+    assert_eq!((world.stream.len(), factors(&world)), (4, vec![Some(100.5), Some(101.0)]));
+    run(&mut world, &joined).await;
+    assert_eq!(world.stream.len(), 4, "the same side files publish nothing new");
+    let corrected = FACTORS.replace(",101\n", ",102\n");
+    write(&side.path().join("adj_factor.txt"), &corrected);
+    run(&mut world, &joined).await;
+    assert_eq!(factors(&world), [Some(100.5), Some(102.0)]);
+}
+
+#[tokio::test]
+async fn bars_are_not_published_again_without_the_side_files_they_had_unless_forced() {
+    let (_folder, paths) = folder_with(&[("a.csv", file(&rows(1, 0, 2, 0)))]);
+    let side = tempfile::tempdir().unwrap();
+    let joined = with_side_files(settings(&[&paths[0]]), side.path());
+    let mut world = World::new();
+    run(&mut world, &joined).await;
+    append(&paths[0], &rows(1, 2, 1, 0));
+    let less = CsvSettings { adj_factor: Vec::new(), ..joined };
+    let error = start_error(&world, &less, Kind::BarDay).await;
+    assert!(error.downcast_ref::<Usage>().is_some());
+    let told = error.to_string();
+    assert!(told.contains("csv.adj_factor") && told.contains("--force"), "{told}");
+    run(&mut world, &CsvSettings { force: true, ..less }).await;
+    assert_eq!(world.stream.len(), 5);
+}
+
+#[tokio::test]
+async fn reference_days_never_lose_what_another_side_file_said() {
+    let side = tempfile::tempdir().unwrap();
+    let all = with_side_files(settings(&[]), side.path());
+    let mut world = World::<RefDay>::new();
+    let (faults, dice) = (Faults::default(), &mut Dice::new(1));
+    let factors = CsvSettings { stk_limit: Vec::new(), stock_st: Vec::new(), ..all.clone() };
+    run_kind(&mut world, &factors, Kind::RefDay, faults, dice).await;
+    let limits = CsvSettings { adj_factor: Vec::new(), stock_st: Vec::new(), ..all.clone() };
+    let told = start_error(&world, &limits, Kind::RefDay).await.to_string();
+    assert!(told.contains("csv.adj_factor"), "{told}");
+    run_kind(&mut world, &all, Kind::RefDay, faults, dice).await;
+    let first = world.current().into_values().find(|day| day.buy_limit.is_some()).unwrap();
+    assert_eq!((first.adjust, first.buy_limit), (Some(100.5), Some(11.05)));
+    let limits = CsvSettings { paths: limits.stk_limit, ..settings(&[]) };
+    let alone = run_kind(&mut World::<RefDay>::new(), &limits, Kind::RefDay, faults, dice).await;
+    assert_eq!(alone.summary.refused, 1, "limits are no main file: {}", alone.lines);
+}
+
+#[tokio::test]
+async fn a_reference_day_that_says_nothing_is_left_out() {
+    let side = tempfile::tempdir().unwrap();
+    let path = side.path().join("limits.txt");
+    let unlimited = "20190103,301001.SZ,99999.999,0.01\n";
+    write(
+        &path,
+        &format!("trade_date,ts_code,up_limit,down_limit\n20190102,000001.SZ,11.05,9.05\n{unlimited}"),
+    );
+    let limits = CsvSettings { stk_limit: vec![path.to_str().unwrap().to_owned()], ..settings(&[]) };
+    let mut world = World::<RefDay>::new();
+    run_kind(&mut world, &limits, Kind::RefDay, Faults::default(), &mut Dice::new(1)).await;
+    assert_eq!(world.stream.len(), 1);
+}
+
+#[tokio::test]
+async fn a_jump_that_a_side_file_explains_is_none() {
+    let day = |day: u32, price: u32| {
+        let amount = price * 1000;
+        format!("2000001,2019-01-{day:02},{price},{price},{price},{price},1000,{amount},,,,\n")
+    };
+    let (folder, paths) = folder_with(&[
+        ("a.csv", file(&format!("{}{}", day(2, 20), day(3, 10)))),
+        (
+            "factors.txt",
+            "ts_code,trade_date,adj_factor\n000001.SZ,20190102,1\n000001.SZ,20190103,2\n".to_owned(),
+        ),
+    ]);
+    let warned = |run: common::Run| run.summary.totals.warned.get(&Reason::JumpWithoutFactor).copied();
+    let plain = settings(&[&paths[0]]);
+    assert_eq!(warned(run(&mut World::new(), &plain).await), Some(1));
+    let factors = folder.path().join("factors.txt").to_str().unwrap().to_owned();
+    let joined = CsvSettings { adj_factor: vec![factors], ..plain };
+    assert_eq!(warned(run(&mut World::new(), &joined).await), None);
+}
+
+#[tokio::test]
+async fn a_file_without_a_row_that_was_published_counts_as_refused_and_shows_three_rows() {
+    let row = "2000001,2024-03-04,5,4,3,3.5,100,350,,,,\n";
+    let bad: Vec<String> = (4..8).map(|day| row.replace("03-04", &format!("03-0{day}"))).collect();
+    let bad = bad.concat();
+    let (_folder, paths) = folder_with(&[("a.csv", file(&bad)), ("b.csv", file(&rows(2, 0, 5, 0)))]);
+    let run = run(&mut World::new(), &settings(&[&paths[0], &paths[1]])).await;
+    assert_eq!((run.summary.published, run.summary.refused), (1, 1), "{}", run.lines);
+    let shown: Vec<&str> = run.lines.lines().filter(|line| line.ends_with(": ohlc_order")).collect();
+    assert_eq!(shown.len(), 3, "{}", run.lines);
+    assert!(shown[0].contains("a.csv:2 ") && shown[0].contains('"'), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_file_refused_whole_shows_lines() {
+    let text = file(&rows(1, 0, 50, 0)).replace(",1000,", ",10,");
+    let (_folder, paths) = folder_with(&[("lots.csv", text)]);
+    let run = run(&mut World::new(), &settings(&[&paths[0]])).await;
+    assert!(run.lines.contains("lots.csv:3 amount \"000001.SZ low"), "{}", run.lines);
 }

@@ -8,12 +8,13 @@ use std::{
 
 use super::{Dialect, DialectChoice, DialectError};
 
-const TEXTS: [(&str, &str); 15] = [
+const TEXTS: [(&str, &str); 16] = [
     ("sqep", include_str!("../../dialects/sqep.toml")),
     ("tushare", include_str!("../../dialects/tushare.toml")),
     ("tushare_old_hist", include_str!("../../dialects/tushare_old_hist.toml")),
     ("baostock", include_str!("../../dialects/baostock.toml")),
     ("eastmoney", include_str!("../../dialects/eastmoney.toml")),
+    ("sina", include_str!("../../dialects/sina.toml")),
     ("netease163", include_str!("../../dialects/netease163.toml")),
     ("joinquant", include_str!("../../dialects/joinquant.toml")),
     ("wind", include_str!("../../dialects/wind.toml")),

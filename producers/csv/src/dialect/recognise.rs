@@ -55,6 +55,10 @@ pub(crate) fn recognise(
             "it is no text in UTF-8 or GBK: a binary file, or UTF-16 to be saved as UTF-8".to_owned();
         return Err(LoadError::HeaderUnknown { path: path.to_owned(), explanation });
     }
+    if head.contains(&b'\r') && !head.contains(&b'\n') {
+        let explanation = "line ends are CR only; save with LF".to_owned();
+        return Err(LoadError::HeaderUnknown { path: path.to_owned(), explanation });
+    }
     let coding = Coding::of(head);
     let text = coding.decode(head);
     let lines: Vec<&str> = text.lines().take(HEAD_LINES_MAX).collect();
@@ -100,7 +104,10 @@ fn with_header(dialect: &Arc<Dialect>, at: usize, head: &Head<'_>, auto: bool) -
     let table = &dialect.tables[at];
     let (line, names) =
         headers(dialect, table, head).find(|(_, names)| explains(dialect, table, names, auto))?;
-    let preamble = head.lines[..line].iter().map(|&line| line.to_owned()).collect();
+    let preamble: Vec<String> = head.lines[..line].iter().map(|&line| line.to_owned()).collect();
+    if auto && dialect.preamble.proves && !tells_basis(dialect, &preamble) {
+        return None;
+    }
     let delimiter = row_delimiter(dialect.delimiters(table), head.lines.get(line + 1).copied(), names.len());
     let mapped = table.columns.values().filter(|aliases| place(&names, aliases).is_some()).count();
     let proofs = table.recognise.iter().filter(|name| stands(&names, name)).count();
@@ -116,6 +123,10 @@ fn with_header(dialect: &Arc<Dialect>, at: usize, head: &Head<'_>, auto: bool) -
         delimiter,
         score,
     })
+}
+
+fn tells_basis(dialect: &Dialect, preamble: &[String]) -> bool {
+    preamble.iter().any(|line| dialect.preamble.basis.keys().any(|word| line.contains(word.as_str())))
 }
 
 /// A file without a header: its first line has as many fields as the table, and a date where the table has one.
@@ -160,7 +171,16 @@ fn explains(dialect: &Dialect, table: &Table, names: &[String], auto: bool) -> b
     let complete = required.iter().all(|&column| place(names, table.aliases(column)).is_some());
     let proven = !table.recognise.is_empty() && table.recognise.iter().all(|name| stands(names, name));
     let disproven = table.without.iter().any(|name| stands(names, name));
-    complete && !disproven && (proven || !auto)
+    let foreign = || dialect.tables.iter().any(|other| another_kind(dialect, table, other, names));
+    complete && !disproven && (proven || (!auto && !foreign()))
+}
+
+/// Whether a header that does not prove a table proves another one, of other records: minutes are no days, though
+/// their header has all that days need.
+fn another_kind(dialect: &Dialect, table: &Table, other: &Table, names: &[String]) -> bool {
+    let disjoint = !other.holds.iter().any(|held| table.holds.contains(held));
+    let bars = other.holds.iter().any(|held| matches!(held, Holds::Records(_)));
+    disjoint && bars && !table.recognise.is_empty() && explains(dialect, other, names, true)
 }
 
 fn row_delimiter(delimiters: &[Delimiter], row: Option<&str>, width: usize) -> Delimiter {

@@ -16,7 +16,7 @@ use std::{
 
 use sqep::{Calendar, Cursors, DayBar, Exchange, Kind, Record, Refusal, Source, Symbol, Totals};
 use sqep_csv::{
-    config::CsvSettings,
+    config::{CsvSettings, SymbolSettings},
     enrich::Enrich,
     plan::Plan,
     report::{Report, Summary},
@@ -169,7 +169,7 @@ pub(crate) fn settings(paths: &[&Path]) -> CsvSettings {
 }
 
 pub(crate) fn plan(settings: &CsvSettings, kind: Kind, watch: bool) -> Plan {
-    Plan::new(settings, kind, Arc::new(Calendar::published()), watch).unwrap()
+    Plan::new(settings, SymbolSettings::default(), kind, Arc::new(Calendar::published()), watch).unwrap()
 }
 
 /// One process: a source from its start.
