@@ -163,7 +163,7 @@ async fn entries_nobody_can_read_are_buried_with_their_bytes_and_the_others_go_o
         run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file], &[]);
     assert_eq!(code, 0, "{text}");
     let mut foreign = vec!["XADD", stream, "*"];
-    foreign.extend(["x"; 9_000]);
+    foreign.extend(std::iter::repeat_n("x", 9_000));
     redis.command::<String>(&foreign).await.expect("a foreign entry of many fields");
     let root = format!("parquet.root={}/archive", folder.path().display());
     let (code, text) = run(
