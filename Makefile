@@ -49,6 +49,7 @@ test:
 bench:
 	@testkit/setup.sh bench
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
+	cargo build --release -p sqep --example codec
 	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS)
 
 check:

@@ -1,7 +1,9 @@
 """This project's programs as the benchmark runs them: their arguments, and each stage alone."""
 
 import dataclasses
+import json
 import pathlib
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -77,6 +79,7 @@ class Ours:
         """Each stage alone, the output of one being the input of the next."""
         yield stage("read, parse, check", bars, run(self.csv(server, folder, "--dry-run"), self.log))
         yield stage("read, parse, check, publish", bars, run(self.csv(server, folder), self.log))
+        yield from codec(self.programs / "examples" / "codec", bars)
         yield from copy(server.client, bars)
         yield stage("deliver to Parquet", bars, run(self.parquet(server, root, "--once"), self.log))
         yield stage("compact", bars, run(self.compact(root), self.log))
@@ -109,6 +112,14 @@ def sets(keys: dict) -> list[str]:
 def stage(name: str, bars: int, usage: Usage) -> Stage:
     """A stage that is one program."""
     return Stage(name, bars, usage.wall_s, usage.cpu_s, usage.peak_mib)
+
+
+def codec(program: pathlib.Path, bars: int) -> Iterator[Stage]:
+    """Payloads of full entries written and read in memory, each encoding."""
+    said = subprocess.run([program, str(bars)], check=True, capture_output=True, text=True).stdout
+    for line in said.splitlines():
+        figure = json.loads(line)
+        yield Stage(figure["stage"], figure["bars"], figure["seconds"])
 
 
 def copy(client: redis.Redis, bars: int) -> Iterator[Stage]:

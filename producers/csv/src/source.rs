@@ -1,7 +1,7 @@
 //! Files as a source: read by several threads, handed over in the order of the input.
 //!
 //! Knows order, the ledger and when there is nothing more; must not know how a row is written nor where it goes.
-//! Memory: at most `max_workers` + [`AHEAD_FILES`] files are begun, each holding at most [`PIECES_MAX`] pieces that
+//! Memory: at most `max_workers` + `AHEAD_FILES` files are begun, each holding at most `PIECES_MAX` pieces that
 //! wait and two in the hands of its thread, whatever the size and the number of the files.
 
 use std::{

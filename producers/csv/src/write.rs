@@ -39,7 +39,7 @@ fn bare(dialect: &Dialect) -> bool {
     !["{EX}", "{ex}", "{JQ}", "{SS}", "{int}"].iter().any(|word| dialect.symbol.write.contains(word))
 }
 
-/// Writes day bars; see [`write`].
+/// Writes day bars; see [`write()`].
 pub fn write_day(dialect: &Dialect, out: &mut dyn Write, rows: &[DayBar]) -> io::Result<()> {
     write(dialect, Kind::BarDay, out, rows)
 }

@@ -170,7 +170,13 @@ pub fn records<R: Record>(batch: &RecordBatch) -> Result<Vec<R>, CodecError> {
     Ok(records)
 }
 
-/// The batches of a payload that [`prove`] has passed.
+/// The columns of a payload, as they are, without copying them into records.
+pub fn columns(payload: &[u8], records_max: usize) -> Result<Vec<RecordBatch>, CodecError> {
+    prove(payload, records_max)?;
+    batches(payload)
+}
+
+/// The batches of a payload that has been proved.
 fn batches(payload: &[u8]) -> Result<Vec<RecordBatch>, CodecError> {
     let mut decoder = StreamDecoder::new();
     let mut buffer = Buffer::from(payload);
