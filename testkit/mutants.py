@@ -25,7 +25,7 @@ MUTANTS = [
         "keeps the mark before it writes",
         DELIVER,
         "        let refused = self.write_all(&done, first, last).await?;",
-        "        self.keep(&Mark { born: standing.born.clone(), id: last }).await?;\n"
+        "        self.keep(&Mark { born: standing.born.clone(), id: last, before: EntryId::ZERO }).await?;\n"
         "        let refused = self.write_all(&done, first, last).await?;",
     ),
     (

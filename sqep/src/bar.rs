@@ -1,6 +1,6 @@
 //! The three records of the protocol. Knows their fields, units and rules of form; must not know any vendor.
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
 use crate::{
     Kind, Symbol,
@@ -80,8 +80,10 @@ pub struct RefDay {
     pub sell_limit: Option<f64>,
 }
 
+/// Days since 1970-01-01.
 fn day_number(date: NaiveDate) -> i64 {
-    date.signed_duration_since(NaiveDate::default()).num_days()
+    const EPOCH_CE: i64 = 719_163;
+    i64::from(date.num_days_from_ce()) - EPOCH_CE
 }
 
 fn float(value: Option<f64>) -> Cell {
