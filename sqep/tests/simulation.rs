@@ -70,6 +70,18 @@ impl Simulation {
         let mut outlet = FakeOutlet::new(self.world.clone(), "feed");
         let totals = publisher.run(&mut source, &mut outlet, stop, |_| ()).await.expect("publishes");
         assert!(totals.balances(), "{totals:?}");
+        self.all_published(stop);
+    }
+
+    /// A source that has ended is on the stream to its last row, if the server kept what it was given.
+    fn all_published(&self, stop: &CancellationToken) {
+        let mut world = self.world.lock();
+        let (bars, refused, skipped) = self.script.counts();
+        let rows = (bars + refused + skipped).to_string();
+        let keeps = world.faults.flush == 0 && world.faults.failover == 0;
+        if keeps && !stop.is_cancelled() && world.server.cursors().fields.get("rows") != Some(&rows) {
+            world.broken.push("the publisher ended before its source was on the stream".to_owned());
+        }
     }
 
     /// Delivers; where the loop stops with a word on marks, does what the operator would.
