@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Lines a file may have: beyond it, it does more than one thing.
-const LINES_MAX: usize = 520;
+const LINES_MAX: usize = 540;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace").to_owned()

@@ -11,7 +11,7 @@ use std::{
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, RecordBatch,
     TimestampMillisecondArray, UInt64Array,
-    builder::{BooleanBuilder, Float64Builder, TimestampMillisecondBuilder},
+    builder::{BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, TimestampMillisecondBuilder},
     cast::AsArray,
     types::{Date32Type, Float64Type, Int32Type, TimestampMillisecondType, UInt64Type},
 };
@@ -64,19 +64,26 @@ pub fn day_number(date: NaiveDate) -> i32 {
 
 /// One column of `rows`, for the wire and for sinks.
 pub fn column<'a, R: Record>(at: usize, rows: impl ExactSizeIterator<Item = &'a R>) -> ArrayRef {
-    let Field { kind, nullable, .. } = R::FIELDS[at];
+    let kind = R::FIELDS[at].kind;
     let capacity = rows.len();
-    // Symbol and frame are never null.
     let cells = rows.map(|row| row.get(at));
     match kind {
-        Type::Symbol => Arc::new(Int32Array::from_iter_values(cells.map(|cell| match cell {
-            Cell::Symbol(symbol) => symbol.get(),
-            _ => 0,
-        }))),
-        Type::Date => Arc::new(Date32Array::from_iter_values(cells.map(|cell| match cell {
-            Cell::Date(date) => day_number(date),
-            _ => 0,
-        }))),
+        Type::Symbol => {
+            let mut builder = Int32Builder::with_capacity(capacity);
+            cells.for_each(|cell| match cell {
+                Cell::Symbol(symbol) => builder.append_value(symbol.get()),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        }
+        Type::Date => {
+            let mut builder = Date32Builder::with_capacity(capacity);
+            cells.for_each(|cell| match cell {
+                Cell::Date(date) => builder.append_value(day_number(date)),
+                _ => builder.append_null(),
+            });
+            Arc::new(builder.finish())
+        }
         Type::Minute => {
             let mut builder =
                 TimestampMillisecondBuilder::with_capacity(capacity).with_timezone(Arc::clone(&ZONE_TEXT));
@@ -86,11 +93,6 @@ pub fn column<'a, R: Record>(at: usize, rows: impl ExactSizeIterator<Item = &'a 
             });
             Arc::new(builder.finish())
         }
-        // Most columns have no nulls, and no bitmap to keep.
-        Type::Float if !nullable => Arc::new(Float64Array::from_iter_values(cells.map(|cell| match cell {
-            Cell::Float(value) => value,
-            _ => f64::NAN,
-        }))),
         Type::Float => {
             let mut builder = Float64Builder::with_capacity(capacity);
             cells.for_each(|cell| match cell {
