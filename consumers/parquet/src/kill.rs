@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{self, Command},
     sync::{
         Arc,
@@ -37,23 +37,24 @@ fn die(_: Step) {
     }
 }
 
-/// Runs one of the children below on `root`; `false` when it was killed at the step.
-fn survives(child: &str, root: &Path, step: usize) -> bool {
+/// Runs `test` again, as a child on `root`; `false` when it was killed at the step.
+fn survives(test: &str, root: &Path, step: usize) -> bool {
     let status = Command::new(env::current_exe().unwrap())
-        .args([&format!("kill::{child}"), "--exact", "--ignored"])
+        .args([&format!("kill::{test}"), "--exact"])
         .env("SQEP_KILL_ROOT", root)
         .env("SQEP_KILL_STEP", step.to_string())
         .stdout(process::Stdio::null())
         .status()
         .unwrap();
-    assert!(status.success() || status.code() == Some(KILLED), "{child} at step {step}: {status}");
+    assert!(status.success() || status.code() == Some(KILLED), "{test} at step {step}: {status}");
     status.success()
 }
 
-/// The root and the step this child was told.
-fn told() -> String {
+/// In a child: the root it was told, its step being set. `None`: this is the test itself.
+fn told() -> Option<PathBuf> {
+    let root = env::var_os("SQEP_KILL_ROOT")?;
     STEPS_LEFT.store(env::var("SQEP_KILL_STEP").unwrap().parse().unwrap(), Ordering::SeqCst);
-    env::var("SQEP_KILL_ROOT").unwrap()
+    Some(root.into())
 }
 
 /// The rows of a batch: three days, two of its keys shared with every other batch.
@@ -129,28 +130,17 @@ fn drafts(root: &Path) -> usize {
 }
 
 #[test]
-#[ignore = "a child of the tests below"]
-fn writes() {
-    let root = told();
-    let mut sink = sink(Path::new(&root));
-    sink.set_hook(die);
-    deliver(&mut sink);
-}
-
-#[test]
-#[ignore = "a child of the tests below"]
-fn compacts() {
-    let root = told();
-    let options = Options { inputs_max: 2, ..Options::default() };
-    compact_root_with(Path::new(&root), options, die).unwrap().complete().unwrap();
-}
-
-#[test]
 fn a_write_killed_at_any_step_leaves_no_half_file_and_no_gap() {
+    if let Some(root) = told() {
+        let mut sink = sink(&root);
+        sink.set_hook(die);
+        return deliver(&mut sink);
+    }
     let mut killed = 0;
     loop {
         let root = tempfile::tempdir().unwrap();
-        let survived = survives("writes", root.path(), killed);
+        let survived =
+            survives("a_write_killed_at_any_step_leaves_no_half_file_and_no_gap", root.path(), killed);
         let mut sink = sink(root.path());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let held = runtime.block_on(sink.mark(0)).unwrap().map_or(0, |mark| mark.id.ms);
@@ -180,11 +170,20 @@ fn archive() -> TempDir {
 
 #[test]
 fn a_compaction_killed_at_any_step_loses_nothing_and_the_next_one_finishes() {
+    if let Some(root) = told() {
+        let options = Options { inputs_max: 2, ..Options::default() };
+        compact_root_with(&root, options, die).unwrap().complete().unwrap();
+        return;
+    }
     let all = model(1..=BATCHES);
     let mut killed = 0;
     loop {
         let root = archive();
-        let survived = survives("compacts", root.path(), killed);
+        let survived = survives(
+            "a_compaction_killed_at_any_step_loses_nothing_and_the_next_one_finishes",
+            root.path(),
+            killed,
+        );
         assert_eq!(read(root.path()).1, all, "step {killed}: readers miss a row");
         compact_root(root.path(), Options::default()).unwrap().complete().unwrap();
         let (count, found) = read(root.path());
