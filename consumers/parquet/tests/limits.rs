@@ -23,18 +23,16 @@ const DAYS_A_BATCH: u32 = 4;
 const BATCHES: u32 = 100;
 
 /// Runs `test` again as a child. A shell lets it live on when a file grows over its limit, as a disk's end would.
-fn child(test: &str, root: &std::path::Path) -> String {
-    let output = Command::new("sh")
+fn child(test: &str, root: &Path) {
+    let status = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env("SQEP_LIMITS_ROOT", root)
-        .stderr(Stdio::inherit())
-        .output()
+        .stdout(Stdio::null())
+        .status()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{test}: {}: {said}", output.status);
-    said
+    assert!(status.success(), "{test} as a child: {status}");
 }
 
 /// In a child: the root it was told. `None`: this is the test itself.
@@ -101,10 +99,6 @@ fn a_compaction_of_two_million_rows_in_a_hundred_files_stays_within_its_memory()
         write(&mut sink, (id.into(), id.into()), &bars).unwrap();
     }
     assert_eq!(folders(root.path(), DAY).len(), 1);
-    let said =
-        child("a_compaction_of_two_million_rows_in_a_hundred_files_stays_within_its_memory", root.path());
-    let peak = said.lines().find_map(|line| line.split_once("peak ")?.1.strip_suffix(" kB")).unwrap();
-    let peak = peak.parse::<u64>().unwrap() * 1024;
-    assert!(peak < MEMORY_BYTES_MAX, "peak {} MiB", peak >> 20);
-    eprintln!("peak {} MiB", peak >> 20);
+    child("a_compaction_of_two_million_rows_in_a_hundred_files_stays_within_its_memory", root.path());
+    assert!(root.path().join("done").exists(), "the child has judged its memory");
 }
