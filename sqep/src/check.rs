@@ -109,6 +109,16 @@ impl<'a> Checker<'a> {
         &self.findings
     }
 
+    /// The door: `Ok` lets the record pass, with the warnings that are counted; `Err` holds the rules that refuse it.
+    pub fn admit<R: Record>(&mut self, record: &R, kind: Kind) -> Result<&[Finding], Vec<Finding>> {
+        let refuses = |finding: &&Finding| finding.reason.severity() == Severity::Refuse;
+        let findings = self.check(record, kind);
+        if findings.iter().any(|finding| refuses(&finding)) {
+            return Err(findings.iter().filter(refuses).cloned().collect());
+        }
+        Ok(&self.findings)
+    }
+
     /// Notes a broken rule.
     pub fn find(&mut self, reason: Reason, field: &str, value: &dyn Display) {
         self.findings.push(Finding { reason, field: field.to_owned(), value: value.to_string() });

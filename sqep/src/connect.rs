@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EntryId, Mark, Reason, Record, check::Finding};
+use crate::{EntryId, Mark, Reason, Record, check::Finding, codec::json};
 
 /// What a source has published so far, as stored beside the stream in the same transaction as the records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +112,27 @@ pub struct Refusal {
     pub findings: Vec<Finding>,
     /// The row as it came.
     pub raw: String,
+}
+
+impl Refusal {
+    /// A record that broke rules; `row` is its line, or its position from 1.
+    pub fn of<R: Record>(row: u64, record: &R, findings: Vec<Finding>) -> Refusal {
+        let raw =
+            serde_json::to_string(&json::object(record, None)).unwrap_or_else(|error| error.to_string());
+        Refusal { row, rows: 1, symbol: record.symbol().to_string(), findings, raw }
+    }
+
+    /// The reason that names it.
+    pub fn reason(&self) -> Option<Reason> {
+        self.findings.first().map(|finding| finding.reason)
+    }
+
+    /// Adds its rows to a count by reason.
+    pub fn count(&self, counts: &mut BTreeMap<Reason, u64>) {
+        if let Some(reason) = self.reason() {
+            *counts.entry(reason).or_default() += self.rows;
+        }
+    }
 }
 
 /// What a source hands over: records, what it refused and skipped on the way, and the cursor after them.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::hand::{ENTRIES_MAX, InHand, LETTER_BYTES_MAX, refusal, whole};
+use self::hand::{ENTRIES_MAX, InHand, LETTER_BYTES_MAX, whole};
 use crate::{
-    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Refusal, Row, Severity, Sink, WriteError,
+    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Refusal, Row, Sink, WriteError,
     check::Checker,
     letter::Letter,
     marks::{Asker, Plan},
@@ -283,14 +283,13 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         let mut checker = Checker::new(&self.loop_.calendar);
         let mut refusals = Vec::new();
         for (at, row) in rows.enumerate() {
-            let findings = checker.check(&row.record, self.loop_.kind);
-            if findings.iter().all(|finding| finding.reason.severity() != Severity::Refuse) {
-                hand.rows.push(row);
-                continue;
+            match checker.admit(&row.record, self.loop_.kind) {
+                Ok(_) => hand.rows.push(row),
+                Err(findings) => {
+                    let place = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
+                    refusals.push(Refusal::of(place, &row.record, findings));
+                }
             }
-            let findings =
-                findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
-            refusals.push(refusal(at, &row.record, findings));
         }
         refusals
     }

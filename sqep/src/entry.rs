@@ -32,6 +32,11 @@ impl EntryId {
         (self.ms << 20) | seq
     }
 
+    /// The id whose records have this version.
+    pub const fn of_version(version: u64) -> EntryId {
+        EntryId { ms: version >> 20, seq: version & ((1 << 20) - 1) }
+    }
+
     /// The next id that could exist.
     #[must_use]
     pub const fn next(self) -> EntryId {

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Calendar, Chunk, Kind, Reason, Record, Refusal, Severity, Source, Stamp, Totals,
+    Calendar, Chunk, Kind, Record, Refusal, Source, Stamp, Totals,
     check::Checker,
     codec::{
-        Encoding, json,
+        Encoding,
         pack::{PAYLOAD_BYTES_MAX, Packer},
     },
     letter::Letter,
@@ -332,9 +332,7 @@ impl<'a, R: Record> Gathered<'a, R> {
         let mut refused = mem::take(&mut chunk.refused);
         self.check(chunk.records, &chunk.lines, &mut refused);
         for refusal in &refused {
-            if let Some(reason) = first_reason(refusal) {
-                *self.counts.refused.entry(reason).or_default() += refusal.rows;
-            }
+            refusal.count(&mut self.counts.refused);
         }
         self.letters.extend(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));
         self.cursor.extend(chunk.cursor);
@@ -344,28 +342,19 @@ impl<'a, R: Record> Gathered<'a, R> {
         let mut checker = Checker::new(&self.publisher.calendar);
         self.records.reserve(records.len());
         for (at, record) in records.into_iter().enumerate() {
-            let findings = checker.check(&record, self.publisher.kind);
-            if findings.is_empty() {
-                self.records.push(record);
-                continue;
-            }
-            let grave: Vec<_> =
-                findings.iter().filter(|f| f.reason.severity() == Severity::Refuse).cloned().collect();
-            if grave.is_empty() {
-                for finding in findings {
-                    *self.counts.warned.entry(finding.reason).or_default() += 1;
+            match checker.admit(&record, self.publisher.kind) {
+                Ok(warnings) => {
+                    for warning in warnings {
+                        *self.counts.warned.entry(warning.reason).or_default() += 1;
+                    }
+                    self.records.push(record);
                 }
-                self.records.push(record);
-                continue;
+                Err(findings) => {
+                    let place = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
+                    let row = lines.get(at).copied().unwrap_or(place);
+                    refused.push(Refusal::of(row, &record, findings));
+                }
             }
-            let place = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
-            refused.push(Refusal {
-                row: lines.get(at).copied().unwrap_or(place),
-                rows: 1,
-                symbol: record.symbol().to_string(),
-                findings: grave,
-                raw: raw(&record),
-            });
         }
     }
 
@@ -415,14 +404,4 @@ impl<'a, R: Record> Gathered<'a, R> {
 pub fn partition_of(symbol: crate::Symbol, partitions: u16) -> u16 {
     let partition = symbol.get().rem_euclid(i32::from(partitions.max(1)));
     u16::try_from(partition).unwrap_or(0)
-}
-
-/// A record as it stands in a letter.
-pub(crate) fn raw<R: Record>(record: &R) -> String {
-    serde_json::to_string(&json::object(record, None)).unwrap_or_else(|error| error.to_string())
-}
-
-/// The reasons of `findings` that refuse, for a count.
-pub(crate) fn first_reason(refusal: &Refusal) -> Option<Reason> {
-    refusal.findings.first().map(|finding| finding.reason)
 }

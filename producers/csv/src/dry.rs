@@ -2,7 +2,7 @@
 //!
 //! Knows the source and the checks; must not know a stream.
 
-use sqep::{Calendar, Cursors, Kind, Record, Severity, Source, Totals, check::Checker};
+use sqep::{Calendar, Cursors, Kind, Record, Source, Totals, check::Checker};
 
 /// What would happen.
 #[derive(Debug)]
@@ -26,9 +26,7 @@ pub async fn run<S: Source>(
         let mut totals =
             Totals { read: chunk.read(), skipped: chunk.skipped, warned: chunk.warned, ..Totals::default() };
         for refusal in &chunk.refused {
-            if let Some(finding) = refusal.findings.first() {
-                *totals.refused.entry(finding.reason).or_default() += refusal.rows;
-            }
+            refusal.count(&mut totals.refused);
         }
         let mut checker = Checker::new(calendar);
         for (at, record) in chunk.records.into_iter().enumerate() {
@@ -43,19 +41,20 @@ pub async fn run<S: Source>(
     Ok(dry)
 }
 
-/// The check that the publishing loop makes at its door.
+/// The publishing loop's door.
 fn judge<R: Record>(totals: &mut Totals, checker: &mut Checker<'_>, kind: Kind, record: &R) {
-    let mut refused = None;
-    for finding in checker.check(record, kind) {
-        match finding.reason.severity() {
-            Severity::Refuse => refused = refused.or(Some(finding.reason)),
-            Severity::Warn => *totals.warned.entry(finding.reason).or_default() += 1,
-            Severity::Skip => {}
+    match checker.admit(record, kind) {
+        Ok(warnings) => {
+            totals.appended += 1;
+            for warning in warnings {
+                *totals.warned.entry(warning.reason).or_default() += 1;
+            }
         }
-    }
-    match refused {
-        Some(reason) => *totals.refused.entry(reason).or_default() += 1,
-        None => totals.appended += 1,
+        Err(findings) => {
+            if let Some(finding) = findings.first() {
+                *totals.refused.entry(finding.reason).or_default() += 1;
+            }
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::{
     EntryId, Reason, Record, Refusal, Row,
     check::Finding,
     letter::Letter,
-    publish::{first_reason, raw},
     wire::{Entry, Unreadable},
 };
 
@@ -44,11 +43,6 @@ impl<R> Default for InHand<R> {
             since: None,
         }
     }
-}
-
-pub(super) fn refusal<R: Record>(at: usize, record: &R, findings: Vec<Finding>) -> Refusal {
-    let row = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
-    Refusal { row, rows: 1, symbol: record.symbol().to_string(), findings, raw: raw(record) }
 }
 
 /// An entry refused as a whole.
@@ -85,8 +79,8 @@ impl<R: Record> InHand<R> {
     pub(super) fn bury_rows(&mut self, group: &str, refused: Vec<(Row<R>, String)>) {
         for (row, why) in refused {
             let finding = Finding { reason: Reason::SinkNever, field: String::new(), value: why };
-            let id = EntryId::new(row.version >> 20, row.version & ((1 << 20) - 1));
-            let refusals = vec![refusal(0, &row.record, vec![finding])];
+            let id = EntryId::of_version(row.version);
+            let refusals = vec![Refusal::of(0, &row.record, vec![finding])];
             self.count(&refusals);
             self.letters.push(Letter::of_entry(group, id, refusals, Vec::new()));
         }
@@ -94,9 +88,7 @@ impl<R: Record> InHand<R> {
 
     pub(super) fn count(&mut self, refusals: &[Refusal]) {
         for refusal in refusals {
-            if let Some(reason) = first_reason(refusal) {
-                *self.buried.entry(reason).or_default() += refusal.rows;
-            }
+            refusal.count(&mut self.buried);
         }
     }
 }

@@ -78,14 +78,10 @@ fn expected(rows: &[Row<DayBar>]) -> Held {
     held
 }
 
-fn id(version: u64) -> EntryId {
-    EntryId::new(version >> 20, version & ((1 << 20) - 1))
-}
-
 async fn write<S: Sink<Record = DayBar>>(sink: &mut S, rows: &[Row<DayBar>]) -> Result<(), WriteError> {
     let sources = [Arc::from("suite")];
-    let first = rows.iter().map(|row| row.version).min().map_or(EntryId::ZERO, id);
-    let last = rows.iter().map(|row| row.version).max().map_or(EntryId::ZERO, id);
+    let first = rows.iter().map(|row| row.version).min().map_or(EntryId::ZERO, EntryId::of_version);
+    let last = rows.iter().map(|row| row.version).max().map_or(EntryId::ZERO, EntryId::of_version);
     sink.write(&Batch { partition: 0, first, last, rows, sources: &sources }).await
 }
 
