@@ -14,12 +14,11 @@ use sqep::{DayBar, MinuteBar, Record, RefDay, Symbol};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    files,
+    files::{self, now},
     ledger::{Print, Stamp},
     load::Options,
     row::FromRow,
     side::{self, Factors, Limits, SideOptions, Treatment},
-    work::now,
 };
 
 /// Different values of all side files of one sort at most: a factor or a limit that stays the same counts once.

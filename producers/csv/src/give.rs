@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use sqep::{Reason, Record, Refusal, Symbol, check::Finding};
 
 use crate::{
-    judge::{Fate, Findings, Jumps, day},
+    judge::{Findings, Jumps},
     parse::{Outcome, Refused, warned},
-    row::FromRow,
+    repeat::Fate,
+    row::{FromRow, day},
 };
 
 /// Some rows of a file.

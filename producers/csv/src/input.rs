@@ -27,13 +27,14 @@ pub(crate) struct Limits {
     pub(crate) line_bytes_max: usize,
     /// Where standard input goes when it is too large for memory.
     pub(crate) spool_dir: PathBuf,
+    /// Counts the bytes of the input read in the pass at work.
+    pub(crate) consumed: Arc<AtomicU64>,
 }
 
 /// A text that can be read more than once.
 pub(crate) struct Input {
     from: From,
     limits: Limits,
-    consumed: Arc<AtomicU64>,
     size: u64,
 }
 
@@ -51,23 +52,21 @@ impl Input {
         if path == Path::new("-") {
             return Input::of_stream(io::stdin(), limits);
         }
-        let consumed = Arc::new(AtomicU64::new(0));
         let size = fs::metadata(path)?.len();
-        let plain = plain(Box::new(File::open(path)?), &consumed)?;
+        let plain = plain(Box::new(File::open(path)?), &limits.consumed)?;
         let from = match within(plain, limits.memory_bytes_max)? {
             Held::Whole(text) => From::Memory(text),
             Held::Part(..) => From::File(path.to_owned()),
         };
-        Ok(Input { from, limits, consumed, size })
+        Ok(Input { from, limits, size })
     }
 
     /// Takes up a stream that comes only once.
     pub(crate) fn of_stream(stream: impl Read + Send + 'static, limits: Limits) -> io::Result<Input> {
-        let consumed = Arc::new(AtomicU64::new(0));
         let (from, size) = match within(Box::new(stream), limits.memory_bytes_max)? {
             Held::Whole(bytes) => {
                 let size = bytes.len();
-                let plain = plain(Box::new(Cursor::new(bytes)), &consumed)?;
+                let plain = plain(Box::new(Cursor::new(bytes)), &limits.consumed)?;
                 match within(plain, limits.memory_bytes_max)? {
                     Held::Whole(text) => (From::Memory(text), u64::try_from(size).unwrap_or(u64::MAX)),
                     Held::Part(text, rest) => spool(text, rest, &limits.spool_dir)?,
@@ -75,7 +74,7 @@ impl Input {
             }
             Held::Part(bytes, rest) => spool(bytes, rest, &limits.spool_dir)?,
         };
-        Ok(Input { from, limits, consumed, size })
+        Ok(Input { from, limits, size })
     }
 
     /// Whether the text is held in memory.
@@ -85,14 +84,14 @@ impl Input {
 
     /// The text from its first line on, without a byte order mark. A text in memory is given away.
     pub(crate) fn lines(&mut self) -> io::Result<Lines> {
-        self.consumed.store(0, Ordering::Relaxed);
+        self.limits.consumed.store(0, Ordering::Relaxed);
         let max = self.limits.line_bytes_max;
         let mut lines = match &mut self.from {
             From::Memory(text) => Lines::of(std::mem::take(text), max),
-            From::File(path) => Lines::from(plain(Box::new(File::open(path)?), &self.consumed)?, max),
+            From::File(path) => Lines::from(plain(Box::new(File::open(path)?), &self.limits.consumed)?, max),
             From::Spool(file) => {
                 file.seek(SeekFrom::Start(0))?;
-                Lines::from(plain(Box::new(file.try_clone()?), &self.consumed)?, max)
+                Lines::from(plain(Box::new(file.try_clone()?), &self.limits.consumed)?, max)
             }
         };
         let head = lines.peek()?;
@@ -109,7 +108,7 @@ impl Input {
 
     /// Bytes of it read so far in this pass.
     pub(crate) fn consumed(&self) -> u64 {
-        self.consumed.load(Ordering::Relaxed)
+        self.limits.consumed.load(Ordering::Relaxed)
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use crate::{
     parse::{Outcome, Refused},
-    repeat::Sorter,
-    row::{FromRow, Traded},
+    repeat::{Fate, Sorter},
+    row::{CLOSE_MINUTE, FromRow, MINUTES_A_DAY, Traded, day, has_volume},
     tally::{EXAMPLES_MAX, Example, findings},
 };
 use sqep::{
@@ -23,22 +23,10 @@ use sqep::{
 
 /// What a close may do from one row to the next before it is counted: no board's band is wider.
 const JUMP_MAX: f64 = 0.45;
-/// The last label of a day.
-pub(crate) const CLOSE_MINUTE: i64 = 15 * 60;
-pub(crate) const MINUTES_A_DAY: i64 = 24 * 60;
 /// Day bars of one key and other values from which on they may be minutes, if they are more than a tenth of all rows.
 const CONFLICTS_MIN: usize = 10;
 /// Rows of a security from which on a new week at every step tells weekly bars.
 const WEEKS_MIN: u64 = 8;
-
-/// What becomes of a record whose key the file repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The same record again.
-    Duplicate,
-    /// A later row says something else.
-    Conflict,
-}
 
 /// What was found out about the records of a file.
 #[derive(Debug, Default)]
@@ -325,15 +313,6 @@ fn unit<R: FromRow>(alarm: &mut Alarm, record: &R, quanta: Quanta, line: u64) ->
         turnover.amount / turnover.vol
     );
     Some(Example { line, text })
-}
-
-pub(crate) fn has_volume<R: FromRow>(record: &R) -> bool {
-    record.traded().is_none_or(|traded| traded.vol > 0.0 || traded.amount.is_some_and(|amount| amount > 0.0))
-}
-
-/// The day of a time in minutes.
-pub(crate) fn day(minutes: i64) -> i64 {
-    minutes.div_euclid(MINUTES_A_DAY)
 }
 
 /// The week of a day since 1970-01-01, a Thursday; weeks begin on Mondays, as ISO 8601 has them.

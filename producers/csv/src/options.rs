@@ -1,6 +1,9 @@
 //! How a file is to be read. Knows choices and limits; must not know configuration files.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use sqep::{Calendar, Exchange, Kind};
 
@@ -42,6 +45,8 @@ pub struct Options {
     /// Whether the file is being written: a last line without a line end is left for later, and the last day of
     /// minutes may be unfinished.
     pub partial_tail: bool,
+    /// Counts the bytes read in the pass at work, for whoever shows how far a large file is.
+    pub consumed: Arc<AtomicU64>,
 }
 
 impl Options {
@@ -62,6 +67,7 @@ impl Options {
             line_bytes_max: 1 << 20,
             spool_dir: std::env::temp_dir(),
             partial_tail: false,
+            consumed: Arc::default(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Options {
             memory_bytes_max: self.file_bytes_memory_max,
             line_bytes_max: self.line_bytes_max,
             spool_dir: self.spool_dir.clone(),
+            consumed: Arc::clone(&self.consumed),
         }
     }
 }

@@ -21,11 +21,11 @@ use crate::{
     config::{AliasChoice, CsvSettings, SymbolSettings},
     dialect::{self, AmountUnit, Basis, VolUnit},
     enrich::{Month, Side, SideFiles},
-    files::{self, FilesError, Input},
+    files::{self, FilesError, Input, now},
     ledger::Stamp,
     load::{Alias, Options},
     watch::Pace,
-    work::{Bench, now},
+    work::Bench,
 };
 
 /// What is read and how.

@@ -6,10 +6,16 @@ use std::collections::HashSet;
 use sqep::{Symbol, record::Cell};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{
-    judge::{CLOSE_MINUTE, Fate, MINUTES_A_DAY, day, has_volume},
-    row::FromRow,
-};
+use crate::row::{CLOSE_MINUTE, FromRow, MINUTES_A_DAY, day, has_volume};
+
+/// What becomes of a record whose key the file repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The same record again.
+    Duplicate,
+    /// A later row says something else.
+    Conflict,
+}
 
 /// A second look at securities whose rows are in no order: keeps the keys of all their records and sorts them.
 #[derive(Debug)]

@@ -203,8 +203,9 @@ impl Report {
     }
 
     /// A file is looked at, and none of its rows can be handed on before the last one was.
-    pub fn judging(&self, key: &str) {
-        self.bar.set_message(format!("judging {key}"));
+    pub fn judging(&self, key: &str, consumed: u64, size: u64) {
+        let percent = u128::from(consumed) * 100 / u128::from(size.max(1));
+        self.bar.set_message(format!("judging {key}: {percent} %"));
     }
 
     /// An argument or a folder could not be read.
@@ -410,4 +411,18 @@ fn by_reason(counts: &BTreeMap<Reason, u64>) -> String {
 )]
 fn rate(rows: u64, seconds: f64) -> u64 {
     (rows as f64 / seconds) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_says_how_far_its_judging_is() {
+        let report = Report::new(Box::new(std::io::sink()), true);
+        report.judging("bars.csv", 34, 100);
+        assert_eq!(report.bar.message(), "judging bars.csv: 34 %");
+        report.judging("empty.csv", 0, 0);
+        assert_eq!(report.bar.message(), "judging empty.csv: 0 %");
+    }
 }

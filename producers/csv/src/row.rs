@@ -7,6 +7,11 @@ use sqep::{
     unit::Turnover,
 };
 
+/// The last label of a day, in minutes.
+pub(crate) const CLOSE_MINUTE: i64 = 15 * 60;
+/// Minutes of a day.
+pub(crate) const MINUTES_A_DAY: i64 = 24 * 60;
+
 /// What a row says, in the protocol's units; `None` where it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Values {
@@ -164,4 +169,14 @@ pub(crate) fn limits(symbol: Symbol, upper: Option<f64>, lower: Option<f64>) -> 
     let real = |limit: &f64| !wide && *limit > 0.0 && *limit < NO_LIMIT_MIN;
     let rounded = |limit: f64| round(limit, decimals);
     (upper.filter(real).map(rounded), lower.filter(real).map(rounded))
+}
+
+/// Whether a bar was traded in at all; a record without prices counts as if.
+pub(crate) fn has_volume<R: FromRow>(record: &R) -> bool {
+    record.traded().is_none_or(|traded| traded.vol > 0.0 || traded.amount.is_some_and(|amount| amount > 0.0))
+}
+
+/// The day of a time in minutes.
+pub(crate) fn day(minutes: i64) -> i64 {
+    minutes.div_euclid(MINUTES_A_DAY)
 }

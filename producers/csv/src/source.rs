@@ -6,7 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +39,9 @@ const PIECES_MAX: usize = 2;
 
 /// How long the threads are waited for before what was gathered is published without them.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How often the screen says how far the judging of a large file is.
+const SHOWN: Duration = Duration::from_millis(250);
 
 /// A daemon tries a file that could not be read again when it changes, and every so often without a change.
 const RETRY: Duration = Duration::from_secs(600);
@@ -72,6 +79,8 @@ struct Begun<R> {
     /// Bytes shown as done so far.
     bytes: u64,
     size: u64,
+    /// Bytes read in the pass at work.
+    consumed: Arc<AtomicU64>,
     pieces: mpsc::Receiver<Piece<R>>,
 }
 
@@ -175,6 +184,7 @@ impl<R: Enrich> CsvSource<R> {
                 month: *month,
                 side: Arc::clone(&scan.side),
                 side_stamp: scan.side_stamp,
+                consumed: Arc::default(),
             })
             .collect()
     }
@@ -192,7 +202,8 @@ impl<R: Enrich> CsvSource<R> {
             task.entry = self.ledger.get(&key).cloned();
             self.reported.entry(key.clone()).or_insert_with(|| state(task.entry.as_ref()));
             let (out, pieces) = mpsc::channel(PIECES_MAX);
-            self.begun.push_back(Begun { bytes: 0, size: self.scan.size(&key), key, pieces });
+            let (size, consumed) = (self.scan.size(&key), Arc::clone(&task.consumed));
+            self.begun.push_back(Begun { key, bytes: 0, size, consumed, pieces });
             let bench = Arc::clone(&self.bench);
             self.pool.give(move || bench.work(&task, &out));
         }
@@ -203,11 +214,11 @@ impl<R: Enrich> CsvSource<R> {
         let piece = match begun.pieces.try_recv() {
             Ok(piece) => return Front::Piece(piece),
             Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) if idle => begun.pieces.recv().await,
-            Err(TryRecvError::Empty) => match timeout(PATIENCE, begun.pieces.recv()).await {
-                Ok(piece) => piece,
-                Err(_) => return Front::NotYet,
-            },
+            Err(TryRecvError::Empty) => {
+                let wait = if idle { SHOWN } else { PATIENCE };
+                let Ok(piece) = timeout(wait, begun.pieces.recv()).await else { return Front::NotYet };
+                piece
+            }
         };
         piece.map_or(Front::Died, Front::Piece)
     }
@@ -215,7 +226,7 @@ impl<R: Enrich> CsvSource<R> {
     /// A large file is silent until all of it was judged.
     fn tell_judging(&self) {
         if let Some(begun) = self.begun.front().filter(|begun| begun.bytes == 0) {
-            self.report.judging(&begun.key);
+            self.report.judging(&begun.key, begun.consumed.load(Ordering::Relaxed), begun.size);
         }
     }
 
@@ -310,7 +321,7 @@ impl<R: Enrich> Source for CsvSource<R> {
                 if self.watch.is_none() {
                     return Ok(None);
                 }
-                if !std::mem::replace(&mut self.idle, true) {
+                if !mem::replace(&mut self.idle, true) {
                     return Ok(Some(Chunk::empty("")));
                 }
                 if let Some(watch) = self.watch.as_mut().filter(|_| !self.due) {
@@ -326,8 +337,9 @@ impl<R: Enrich> Source for CsvSource<R> {
                 Front::Died => self.died(),
                 Front::NotYet => {
                     self.tell_judging();
-                    self.idle = true;
-                    return Ok(Some(Chunk::empty("")));
+                    if !mem::replace(&mut self.idle, true) {
+                        return Ok(Some(Chunk::empty("")));
+                    }
                 }
             }
         }

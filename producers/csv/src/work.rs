@@ -2,7 +2,10 @@
 //!
 //! Knows what the ledger decides and what the parser yields; must not know the order of files nor who takes the rows.
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use sqep::{Chunk, Reason, Refusal, Totals, check::Finding};
 use tokio::sync::mpsc;
@@ -10,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::{
     enrich::{Enrich, Month, Side},
     error::LoadError,
-    files::Input,
+    files::{Input, now},
     ledger::{Decision, Entry, Print, Stamp, State, Tail, Terms, Why},
     load::{self, Block, Options},
     report::{Examples, Outcome},
@@ -37,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) side: Arc<Side>,
     /// The side files as they were looked at.
     pub(crate) side_stamp: Stamp,
+    /// Bytes of the file read in the pass at work.
+    pub(crate) consumed: Arc<AtomicU64>,
 }
 
 /// What all files are read by.
@@ -216,6 +221,7 @@ impl<R: Enrich> Bout<'_, R> {
     fn read(&mut self, stamp: Stamp, print: &Print, rows: u64, why: Why) -> Result<Outcome, Halt> {
         let mut options = self.bench.options.clone();
         options.partial_tail = self.terms.holds_tail && !print.packed;
+        options.consumed = Arc::clone(&self.task.consumed);
         let opened = load::open::<R>(&self.task.input.path, &options, rows);
         let mut loaded = match opened {
             Ok(loaded) => loaded,
@@ -360,12 +366,4 @@ fn has_changed(error: &anyhow::Error) -> bool {
 
 fn unread(path: &std::path::Path, error: io::Error) -> LoadError {
     LoadError::Read { path: path.to_owned(), error }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only held against the dates of files, to distrust those of this moment"
-)]
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
 }
