@@ -1,6 +1,6 @@
 # demo, test and bench each do their own set-up. The rest is for people who change the code.
 
-.PHONY: help demo test bench check mutants clean
+.PHONY: help demo test bench check mutants install clean
 .DEFAULT_GOAL := help
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -15,6 +15,14 @@ DAYS ?=
 
 # make bench: sizes in day bars.
 BARS ?= 1000000 4000000
+
+# make install: where to, and DESTDIR for packagers. BINARIES is a folder of programs built before; empty: builds them.
+DESTDIR ?=
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+BINARIES ?=
+PROGRAMS := sqep sqep-csv sqep-parquet
 
 # Tests run in the folder of their crate: a relative path is meant from here.
 from_here = $(if $(filter /%,$(1)),$(1),$(CURDIR)/$(1))
@@ -32,6 +40,7 @@ help:
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
 	@echo 'make check                             format, lints, docs, the core without runtime'
 	@echo 'make mutants                           breaks the loops on purpose: the simulation must notice'
+	@echo 'make install PREFIX=/usr/local          programs, systemd units, example configurations; DESTDIR=DIR'
 	@echo 'make clean                             target, .venv and demo'
 
 demo:
@@ -61,6 +70,33 @@ check:
 mutants:
 	@testkit/setup.sh test
 	'$(SQEP_PYTHON)' testkit/mutants.py
+
+# The units name programs and configurations by the places below; a configuration that is there stays as it is.
+install: into = $(DESTDIR)$(1)
+install: share = $(DESTDIR)$(PREFIX)/share/sqep
+install:
+	$(if $(BINARIES),,cargo build --release --locked --bins -p sqep-cli -p sqep-csv -p sqep-parquet)
+	install -d '$(call into,$(PREFIX)/bin)' '$(call into,$(UNITDIR))' '$(call into,$(SYSCONFDIR)/sqep)' \
+		'$(call into,$(PREFIX)/lib/sysusers.d)' '$(call into,$(PREFIX)/lib/tmpfiles.d)' \
+		'$(share)/prometheus' '$(share)/grafana'
+	for program in $(PROGRAMS); do \
+		install -m 755 "$(or $(BINARIES),target/release)/$$program" '$(call into,$(PREFIX)/bin)' || exit 1; \
+	done
+	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
+		sed -e 's|/usr/local/bin/|$(PREFIX)/bin/|' -e 's|/etc/sqep/|$(SYSCONFDIR)/sqep/|' "$$unit" \
+			> '$(call into,$(UNITDIR))'/"$${unit##*/}" || exit 1; \
+	done
+	install -m 644 deploy/systemd/sqep.sysusers '$(call into,$(PREFIX)/lib/sysusers.d/sqep.conf)'
+	sed 's|/etc/sqep|$(SYSCONFDIR)/sqep|' deploy/systemd/sqep.tmpfiles > '$(call into,$(PREFIX)/lib/tmpfiles.d/sqep.conf)'
+	install -m 644 deploy/*.toml deploy/redis.conf '$(share)'
+	install -m 644 deploy/prometheus/* '$(share)/prometheus'
+	install -m 644 deploy/grafana/*.json '$(share)/grafana'
+	for name in csv parquet; do \
+		[ -e '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml ] || \
+			install -m 644 deploy/sqep-$$name.toml '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml || exit 1; \
+	done
+	@echo 'installed. On a running system: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload,'
+	@echo 'then look through $(SYSCONFDIR)/sqep/*.toml and: systemctl enable --now sqep-csv@csv sqep-parquet@parquet'
 
 clean:
 	cargo clean

@@ -12,6 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DELIVER, PUBLISH = "sqep/src/deliver.rs", "sqep/src/publish.rs"
+GATHER = "sqep/src/publish/gather.rs"
 
 # What is broken, where, the text that is replaced and the text it is replaced with.
 MUTANTS = [
@@ -85,19 +86,43 @@ MUTANTS = [
         "takes a conflict for done",
         PUBLISH,
         "                    Published::Conflict => return Err(Broken::Conflict),",
-        "                    Published::Conflict => (stamp, totals) = (transaction.stamp, transaction.totals),",
+        "                    Published::Conflict => {}",
     ),
     (
         "forgets the source's cursor",
         PUBLISH,
         "        source.open(&cursors).await.map_err(Broken::Source)?;",
-        "        source.open(&crate::Cursors { fields: BTreeMap::new(), ..cursors.clone() }).await.map_err(Broken::Source)?;",
+        "        source.open(&crate::Cursors { fields: std::collections::BTreeMap::new(), ..cursors.clone() }).await.map_err(Broken::Source)?;",
     ),
     (
         "does not write the letters of refused rows",
-        PUBLISH,
+        GATHER,
         "        self.letters.extend(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));",
         "        drop(Letter::of_source(&self.publisher.source, &chunk.origin, &refused));",
+    ),
+    (
+        "turns to the stream before the past is settled",
+        DELIVER,
+        "            if drained && replay.done {",
+        "            if replay.done {",
+    ),
+    (
+        "turns to the stream while the past is still coming",
+        DELIVER,
+        "            if drained && replay.done {",
+        "            if drained {",
+    ),
+    (
+        "keeps marks of the past",
+        DELIVER,
+        "        if standing.replay.is_none() {",
+        "        if standing.born != \"\" {",
+    ),
+    (
+        "gives the rows of the past new versions",
+        GATHER,
+        "            let versions = run.source.is_some().then_some(part.versions.as_slice());",
+        "            let versions: Option<&[u64]> = None;",
     ),
 ]
 

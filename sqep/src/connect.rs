@@ -135,6 +135,15 @@ impl Refusal {
     }
 }
 
+/// Who sent rows the first time, and their versions then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The source that published them.
+    pub source: Arc<str>,
+    /// The version of each record.
+    pub versions: Vec<u64>,
+}
+
 /// What a source hands over: records, what it refused and skipped on the way, and the cursor after them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk<R> {
@@ -150,6 +159,8 @@ pub struct Chunk<R> {
     pub skipped: BTreeMap<Reason, u64>,
     /// Findings that refuse nothing.
     pub warned: BTreeMap<Reason, u64>,
+    /// Of records that were on a stream before: they keep their source and their versions.
+    pub past: Option<Past>,
     /// Cursor fields to store with these records; a `None` removes the field.
     pub cursor: Vec<(String, Option<String>)>,
 }
@@ -164,6 +175,7 @@ impl<R> Chunk<R> {
             refused: Vec::new(),
             skipped: BTreeMap::new(),
             warned: BTreeMap::new(),
+            past: None,
             cursor: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::anyhow;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -22,8 +23,9 @@ use crate::{
     check::Checker,
     letter::Letter,
     marks::{Asker, Plan},
+    meter::{Meter, Settled},
     publish::{Backoff, pause, unless},
-    transport::{Held, Inlet, Settlement, Standing, TransportError},
+    transport::{Held, Inlet, Replay, Settlement, Standing, TransportError},
     wire::Entry,
 };
 
@@ -44,6 +46,8 @@ pub struct Deliverer {
     pub calendar: Arc<Calendar>,
     /// How long an unreachable server is waited for; `None`: for ever.
     pub patience: Option<Duration>,
+    /// Is told what happens.
+    pub meter: Arc<Meter>,
 }
 
 /// What became of records: fetched = written + buried.
@@ -60,13 +64,31 @@ pub struct Account {
 }
 
 impl Account {
+    /// Adds the counts of `other`.
+    pub fn add(&mut self, other: &Account) {
+        self.fetched += other.fetched;
+        self.written += other.written;
+        self.entries += other.entries;
+        for (&reason, &count) in &other.buried {
+            *self.buried.entry(reason).or_default() += count;
+        }
+    }
+
     /// Whether nothing vanished.
     pub fn balances(&self) -> bool {
         self.fetched == self.written + self.buried.values().sum::<u64>()
     }
 }
 
-/// Why a session ended.
+/// How a session came to its end.
+enum Ended {
+    /// Everything that was to be done is settled.
+    Settled,
+    /// The past was read as far as it lies ready: what comes next is found by opening again.
+    Turned,
+}
+
+/// Why a session ended before its end.
 enum Broken {
     Transport(TransportError),
     LeaseLost,
@@ -108,12 +130,16 @@ impl Deliverer {
                 before: EntryId::ZERO,
             };
             match session.run(&mut target).await {
-                Ok(()) | Err(Broken::Stopped) => break,
+                Ok(Ended::Turned) => {}
+                Ok(Ended::Settled) | Err(Broken::Stopped) => break,
                 Err(Broken::Fatal(error) | Broken::Transport(TransportError::Wrong(error))) => {
+                    self.meter.closed();
                     inlet.close().await;
                     return Err(error);
                 }
                 Err(Broken::LeaseLost) => {
+                    self.meter.retry("lease", &anyhow!("the lease was another's"));
+                    self.meter.closed();
                     warn!(group = self.asker.group, "the lease is another's: what was in hand is read again");
                 }
                 Err(Broken::Transport(TransportError::Gone(error))) => {
@@ -121,6 +147,7 @@ impl Deliverer {
                         return Err(error.context("gave up: start redis or check redis.url, then run again"));
                     }
                     let wait = backoff.next();
+                    self.meter.lost(&error);
                     warn!("{error:#}; trying again in {wait:?}");
                     if !pause(wait, stop).await {
                         break;
@@ -128,10 +155,15 @@ impl Deliverer {
                 }
             }
         }
+        self.meter.closed();
         inlet.close().await;
         say(&self.asker.group, &account);
         Ok(account)
     }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// Prints where every record went.
@@ -153,14 +185,58 @@ struct Session<'a, S, I> {
 }
 
 impl<S: Sink, I: Inlet> Session<'_, S, I> {
-    async fn run(&mut self, target: &mut Option<EntryId>) -> Result<(), Broken> {
+    async fn run(&mut self, target: &mut Option<EntryId>) -> Result<Ended, Broken> {
         let standing = unless(self.stop, self.inlet.open()).await.ok_or(Broken::Stopped)??;
-        self.take_up(&standing).await?;
+        self.loop_.meter.opened();
         let target = *target.get_or_insert(standing.last);
         let mut hand = InHand::default();
+        match standing.replay {
+            Some(_) => self.begin_past().await?,
+            None => self.take_up(&standing).await?,
+        }
         self.read_pending(&mut hand, &standing).await?;
         self.flush(&mut hand, &standing).await?;
-        self.read_new(&mut hand, &standing, target).await
+        match standing.replay {
+            Some(replay) => self.read_past(&mut hand, &standing, replay).await,
+            None => self.read_new(&mut hand, &standing, target).await.map(|()| Ended::Settled),
+        }
+    }
+
+    /// Before the past is read the sink is told so: without the replay it must not take itself for whole.
+    async fn begin_past(&mut self) -> Result<(), Broken> {
+        if self.mark().await?.is_some_and(|mark| mark.is_in_replay()) {
+            return Ok(());
+        }
+        self.keep(&Mark::in_replay()).await
+    }
+
+    /// Reads the past as far as it lies ready; when all of it does and is settled, turns to the stream itself.
+    async fn read_past(
+        &mut self,
+        hand: &mut InHand<S::Record>,
+        standing: &Standing,
+        replay: Replay,
+    ) -> Result<Ended, Broken> {
+        loop {
+            let wait = if replay.done { Duration::ZERO } else { self.patience(hand) };
+            let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
+            let entries = held(entries)?;
+            self.backoff.reset();
+            let drained = entries.is_empty();
+            self.take(hand, entries);
+            if drained || self.full(hand) || self.patience(hand).is_zero() {
+                self.flush(hand, standing).await?;
+            }
+            if drained && replay.done {
+                let after = replay.after;
+                self.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;
+                held(self.inlet.turn().await?)?;
+                info!(group = self.loop_.asker.group, %after, "the past is settled: going on with the stream");
+            }
+            if drained {
+                return Ok(Ended::Turned);
+            }
+        }
     }
 
     /// The mark as it stood longer ago than a crashed server may lose, now that it moves to `id`.
@@ -197,6 +273,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     ) -> Result<(), Broken> {
         let mut after = EntryId::ZERO;
         loop {
+            self.loop_.meter.busy();
             let entries = held(self.inlet.pending(after).await?)?;
             let Some(last) = entries.last() else { return Ok(()) };
             after = last.id;
@@ -216,6 +293,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         let mut said = Instant::now();
         loop {
             let wait = if self.loop_.once { Duration::ZERO } else { self.patience(hand) };
+            self.loop_.meter.busy();
             let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
             let entries = held(entries)?;
             self.backoff.reset();
@@ -252,6 +330,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         for entry in entries {
             hand.since.get_or_insert_with(Instant::now);
             hand.ids.push(entry.id);
+            hand.bytes += entry.bytes();
             match entry.open::<S::Record>() {
                 Ok(opened) => {
                     let source = hand.source(&opened.source);
@@ -301,21 +380,28 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         };
         let mut done = mem::take(hand);
         let refused = self.write_all(&done, first, last).await?;
+        self.loop_.meter.durable(first);
         let written = done.rows.len() - refused.len();
         done.bury_rows(&self.loop_.asker.group, refused);
         self.wait_for_burial(&done.letters).await?;
-        let before = self.before(last);
-        self.keep(&Mark { born: standing.born.clone(), id: last, before }).await?;
-        let letters = mem::take(&mut done.letters);
-        let entries = u64::try_from(done.ids.len()).unwrap_or(u64::MAX);
-        held(self.inlet.settle(&Settlement { ids: mem::take(&mut done.ids), letters }).await?)?;
-        self.backoff.reset();
-        self.account.fetched += done.fetched;
-        self.account.written += u64::try_from(written).unwrap_or(u64::MAX);
-        self.account.entries += entries;
-        for (reason, count) in done.buried {
-            *self.account.buried.entry(reason).or_default() += count;
+        // Ids of the past are not those of the stream: the mark comes at its end.
+        if standing.replay.is_none() {
+            let before = self.before(last);
+            self.keep(&Mark { born: standing.born.clone(), id: last, before }).await?;
         }
+        let letters = mem::take(&mut done.letters);
+        let account = Account {
+            fetched: done.fetched,
+            written: count(written),
+            buried: mem::take(&mut done.buried),
+            entries: count(done.ids.len()),
+        };
+        let settled = Settled { account: &account, bytes: done.bytes, letters: count(letters.len()) };
+        self.loop_.meter.busy();
+        held(self.inlet.settle(&Settlement { ids: mem::take(&mut done.ids), letters }).await?)?;
+        self.loop_.meter.settled(&settled);
+        self.backoff.reset();
+        self.account.add(&account);
         Ok(())
     }
 
@@ -336,6 +422,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
                 if rows.is_empty() {
                     continue;
                 }
+                self.loop_.meter.busy();
                 let batch =
                     Batch { partition: self.loop_.partition, first, last, rows, sources: &hand.sources };
                 match self.sink.write(&batch).await {
@@ -359,6 +446,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             };
             let wait = backoff.next();
             error!("{later:#}; the same batch again in {wait:?}");
+            self.loop_.meter.retry("sink", &later);
             if !pause(wait, self.stop).await {
                 return Err(Broken::Stopped);
             }
@@ -369,12 +457,14 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     async fn mark(&mut self) -> Result<Option<Mark>, Broken> {
         let mut backoff = Backoff::default();
         loop {
+            self.loop_.meter.busy();
             match self.sink.mark(self.loop_.partition).await {
                 Ok(mark) => return Ok(mark),
                 Err(WriteError::Never(error)) => return Err(Broken::Fatal(error)),
                 Err(WriteError::Later(error)) => {
                     let wait = backoff.next();
                     error!("{error:#}; asking for the mark again in {wait:?}");
+                    self.loop_.meter.retry("mark", &error);
                     if !pause(wait, self.stop).await {
                         return Err(Broken::Stopped);
                     }
@@ -387,11 +477,13 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
     async fn keep(&mut self, mark: &Mark) -> Result<(), Broken> {
         let mut backoff = Backoff::default();
         loop {
+            self.loop_.meter.busy();
             match self.sink.save(self.loop_.partition, mark).await {
                 Ok(()) => return Ok(()),
                 Err(WriteError::Later(error) | WriteError::Never(error)) => {
                     let wait = backoff.next();
                     error!("cannot keep the mark: {error:#}; again in {wait:?}");
+                    self.loop_.meter.retry("mark", &error);
                     if !pause(wait, self.stop).await {
                         return Err(Broken::Stopped);
                     }
@@ -410,6 +502,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             let Some(reason) = self.inlet.burial_room(bytes).await? else { return Ok(()) };
             let wait = backoff.next();
             error!("{reason}; again in {wait:?}");
+            self.loop_.meter.retry("burial", &anyhow!(reason));
             if !pause(wait, self.stop).await {
                 return Err(Broken::Stopped);
             }

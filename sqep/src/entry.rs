@@ -37,6 +37,16 @@ impl EntryId {
         EntryId { ms: version >> 20, seq: version & ((1 << 20) - 1) }
     }
 
+    /// The last id that could exist before it; the first one of all has none.
+    #[must_use]
+    pub const fn previous(self) -> EntryId {
+        match (self.ms, self.seq.checked_sub(1)) {
+            (ms, Some(seq)) => EntryId { ms, seq },
+            (0, None) => EntryId::ZERO,
+            (ms, None) => EntryId { ms: ms - 1, seq: u64::MAX },
+        }
+    }
+
     /// The next id that could exist.
     #[must_use]
     pub const fn next(self) -> EntryId {
@@ -93,4 +103,16 @@ pub struct Mark {
     /// and lost its last seconds, one that does not runs on an older file.
     #[serde(default)]
     pub before: EntryId,
+}
+
+impl Mark {
+    /// What a sink keeps while it is given the past: nothing yet, and no stream it could go on with by itself.
+    pub fn in_replay() -> Mark {
+        Mark { born: "replay".to_owned(), id: EntryId::ZERO, before: EntryId::ZERO }
+    }
+
+    /// Whether the sink was being given the past.
+    pub fn is_in_replay(&self) -> bool {
+        *self == Mark::in_replay()
+    }
 }

@@ -37,6 +37,8 @@ pub mod letter;
 #[cfg(feature = "runtime")]
 pub mod marks;
 #[cfg(feature = "runtime")]
+pub mod meter;
+#[cfg(feature = "runtime")]
 pub mod publish;
 #[cfg(feature = "runtime")]
 pub mod redis;
@@ -46,4 +48,6 @@ pub mod transport;
 #[cfg(feature = "runtime")]
 pub use anyhow;
 #[cfg(feature = "runtime")]
-pub use connect::{Appetite, Batch, Chunk, Cursors, Refusal, Row, Sink, Source, Stamp, Totals, WriteError};
+pub use connect::{
+    Appetite, Batch, Chunk, Cursors, Past, Refusal, Row, Sink, Source, Stamp, Totals, WriteError,
+};

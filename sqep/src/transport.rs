@@ -40,6 +40,8 @@ pub struct Transaction {
 pub struct Outgoing {
     /// Partition of the stream.
     pub partition: u16,
+    /// Who sent it the first time, if that was another than the publishing source.
+    pub source: Option<std::sync::Arc<str>>,
     /// Name of the record.
     pub kind: &'static str,
     /// Encoding of the payload.
@@ -64,8 +66,7 @@ pub trait Outlet: Send {
     /// Connects, or connects again, and returns what is stored of this source.
     fn open(&mut self) -> impl Future<Output = Result<Cursors, TransportError>> + Send;
 
-    /// Appends and moves the cursor if the stored stamp is `expected`. With several partitions, all but the first are
-    /// appended before that; a crash between repeats their rows, harmless by key.
+    /// Appends to all partitions and moves the cursor, if the stored stamp is `expected`.
     fn publish(
         &mut self,
         expected: &Stamp,
@@ -87,6 +88,25 @@ pub struct Standing {
     pub last: EntryId,
     /// The id up to which it was trimmed.
     pub trimmed: EntryId,
+    /// The operator's word: go on after this entry, whatever the sink's mark says.
+    pub resume: Option<EntryId>,
+    /// A past that the group is given before it reads the stream; entries come from there until [`Inlet::turn`].
+    pub replay: Option<Replay>,
+}
+
+/// The cursor field by which a source says that all of the past it replays is published. It takes effect with the rows
+/// before it, or not at all.
+pub fn end_of_replay() -> (String, String) {
+    ("done".to_owned(), "1".to_owned())
+}
+
+/// How far a replay to a group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Where the group goes on with the stream itself.
+    pub after: EntryId,
+    /// Whether all of the past lies ready.
+    pub done: bool,
 }
 
 /// What a batch leaves behind: letters, acknowledgements and the group's mark, as a whole or not at all.
@@ -141,6 +161,9 @@ pub trait Inlet: Send {
         &mut self,
         bytes: usize,
     ) -> impl Future<Output = Result<Option<String>, TransportError>> + Send;
+
+    /// Lets go of a replay that was read to its end: the next [`Inlet::open`] stands on the stream itself.
+    fn turn(&mut self) -> impl Future<Output = Result<Held<()>, TransportError>> + Send;
 
     /// Gives the lease back.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

@@ -9,6 +9,10 @@ use crate::{
 
 /// The wire version this crate writes and reads.
 pub const VERSION: &str = "1";
+/// Fields of an entry that a reader accepts at most: ours have six.
+pub const FIELDS_MAX: usize = 1_000;
+/// Bytes of all fields of an entry that a reader accepts at most: twice what the payload may have.
+pub const ENTRY_BYTES_MAX: u64 = 2 << 20;
 /// The original's spelling of SQEP-BAR-MINUTE, accepted on input.
 pub const MINITE: &str = "SQEP-BAR-MINITE";
 
@@ -65,6 +69,12 @@ fn unreadable(reason: Reason, field: &'static str, why: impl Into<String>) -> Un
 }
 
 impl Entry {
+    /// Bytes of its fields.
+    pub fn bytes(&self) -> u64 {
+        let bytes: usize = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
     /// The value of a field.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value.as_slice())
@@ -90,6 +100,7 @@ impl Entry {
             let why = "the entry was deleted or trimmed while it was pending";
             return Err(unreadable(Reason::EntryEmpty, "", why));
         }
+        self.within()?;
         let version = self.text("v")?;
         if version != VERSION {
             let why =
@@ -110,6 +121,19 @@ impl Entry {
         Ok(Opened { source, decoded })
     }
 
+    /// Fields we do not know are legal, as many as nobody minds.
+    fn within(&self) -> Result<(), Unreadable> {
+        let (fields, bytes) = (self.fields.len(), self.bytes());
+        let why = if fields > FIELDS_MAX {
+            format!("fields {fields} is over the limit of {FIELDS_MAX}")
+        } else if bytes > ENTRY_BYTES_MAX {
+            format!("bytes of the entry {bytes} is over the limit of {ENTRY_BYTES_MAX}")
+        } else {
+            return Ok(());
+        };
+        Err(unreadable(Reason::Undecodable, "", why))
+    }
+
     fn known_type<R: Record>(&self) -> Result<(), Unreadable> {
         let name = self.text("type")?;
         let minute = R::FIELDS.get(1).is_some_and(|field| field.kind == Type::Minute);
@@ -119,11 +143,17 @@ impl Entry {
         Err(unreadable(Reason::UnknownType, "type", format!("type {name:?} on a stream of {}", R::TYPE)))
     }
 
-    fn counted<R>(&self, decoded: &Decoded<R>) -> Result<(), Unreadable> {
+    fn counted<R: Record>(&self, decoded: &Decoded<R>) -> Result<(), Unreadable> {
         let claimed = self.text("n")?;
         if claimed.parse() != Ok(decoded.records.len()) {
             let why = format!("field \"n\" says {claimed:?}, the payload holds {}", decoded.records.len());
             return Err(unreadable(Reason::Undecodable, "n", why));
+        }
+        // Two rows of one key and one version: a store could not tell which of them counts.
+        let at = codec::pack::unique_prefix(&decoded.records);
+        if let Some(again) = decoded.records.get(at) {
+            let why = format!("record {} has the key of an earlier one: {}", at + 1, again.symbol());
+            return Err(unreadable(Reason::Undecodable, "p", why));
         }
         let own = self.id.version();
         match decoded.versions.iter().flatten().find(|&&version| version > own) {

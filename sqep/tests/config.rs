@@ -22,6 +22,7 @@ fn args(file: Option<&tempfile::NamedTempFile>, set: &[&str]) -> Args {
         set: set.iter().map(|&text| text.to_owned()).collect(),
         check: false,
         once: false,
+        print_config: false,
         log_format: LogFormat::Text,
     }
 }

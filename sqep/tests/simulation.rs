@@ -21,6 +21,8 @@ const TIME_MAX: Duration = Duration::from_secs(1_000_000);
 struct Simulation {
     world: Shared,
     script: Script,
+    /// What an archive holds that the group is given first.
+    past: Option<Script>,
     calendar: Arc<Calendar>,
     batch: usize,
     chunk: usize,
@@ -30,7 +32,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, calendar: &Arc<Calendar>) -> Simulation {
         let world = Shared::new(seed, Faults::default());
-        let (rows, faults, batch, chunk, crash) = {
+        let (rows, faults, batch, chunk, crash, past) = {
             let rng = &mut world.lock().rng;
             let mut rate = |max: u32| if rng.random() { rng.random_range(0..=max) } else { 0 };
             let faults = Faults {
@@ -42,12 +44,14 @@ impl Simulation {
                 garbage: rate(20),
             };
             let crash = Duration::from_millis([0, 40, 3_600_000][rng.random_range(0..3)]);
-            (rng.random_range(1..120), faults, rng.random_range(1..40), rng.random_range(1..12), crash)
+            let past = (rng.random_range(0..3) == 0).then(|| rng.random_range(1..80));
+            (rng.random_range(1..120), faults, rng.random_range(1..40), rng.random_range(1..12), crash, past)
         };
         world.lock().faults = faults;
         Simulation {
             world,
             script: Script::new(seed, rows),
+            past: past.map(|rows| Script::new(!seed, rows)),
             calendar: Arc::clone(calendar),
             batch,
             chunk,
@@ -55,22 +59,40 @@ impl Simulation {
         }
     }
 
-    async fn publish(&self, chunk: usize, stop: &CancellationToken) {
-        let publisher = Publisher {
+    fn publisher(&self, source: &str, chunk: usize) -> Publisher {
+        Publisher {
             kind: Kind::BarDay,
-            source: "feed".to_owned(),
+            source: source.to_owned(),
             writer: self.world.lock().rng.random::<u64>().to_string(),
             encoding: Encoding::Csv,
             partitions: 1,
             records_max: 1 + chunk * 2,
             calendar: Arc::clone(&self.calendar),
             patience: None,
-        };
+            meter: Arc::default(),
+        }
+    }
+
+    async fn publish(&self, chunk: usize, stop: &CancellationToken) {
         let mut source = Feed::new(self.script.clone(), chunk);
         let mut outlet = FakeOutlet::new(self.world.clone(), "feed");
-        let totals = publisher.run(&mut source, &mut outlet, stop, |_| ()).await.expect("publishes");
+        let totals = self
+            .publisher("feed", chunk)
+            .run(&mut source, &mut outlet, stop, |_| ())
+            .await
+            .expect("publishes");
         assert!(totals.balances(), "{totals:?}");
         self.all_published(stop);
+    }
+
+    /// Gives the group its past, as `sqep replay` does: begins, or goes on where it was.
+    async fn replay(&self, stop: &CancellationToken) {
+        let Some(past) = &self.past else { return };
+        self.world.lock().server.begin_past();
+        let mut source = Feed::of_the_past(past.clone(), self.chunk);
+        let mut outlet = FakeOutlet::of_the_past(self.world.clone());
+        // An error: the server has forgotten the past meanwhile. Whoever misses it begins again.
+        drop(self.publisher("past", self.chunk).run(&mut source, &mut outlet, stop, |_| ()).await);
     }
 
     /// A source that has ended is on the stream to its last row, if the server kept what it was given.
@@ -92,23 +114,27 @@ impl Simulation {
             asker: Asker {
                 group: "store".to_owned(),
                 stream: "stream".to_owned(),
-                start: Some(Start::Earliest),
+                start: Some(if self.past.is_some() { Start::Archive } else { Start::Earliest }),
                 crash: self.crash,
             },
             once,
             never_records_max: 1_000,
             calendar: Arc::clone(&self.calendar),
             patience: None,
+            meter: Arc::default(),
         };
         let mut sink = StoreSink::new(self.world.clone(), self.script.poison(), self.batch, reader);
         let mut inlet = FakeInlet::new(self.world.clone(), reader);
         loop {
             match deliverer.run(&mut sink, &mut inlet, stop).await {
                 Ok(account) => return balanced(&account),
-                Err(error) => {
-                    assert!(error.is::<MarkError>(), "the loop gave up: {error:#}");
-                    while resume(0, &mut sink, &mut inlet).await.is_err() {}
-                }
+                Err(error) => match error.downcast_ref() {
+                    Some(MarkError::NoArchive { .. } | MarkError::ReplayGone { .. }) => {
+                        self.replay(stop).await
+                    }
+                    Some(_) => while resume(0, &mut sink, &mut inlet).await.is_err() {},
+                    None => panic!("the loop gave up: {error:#}"),
+                },
             }
         }
     }
@@ -140,7 +166,7 @@ impl Simulation {
             tokio::time::sleep(rest).await;
             stop.cancel();
         };
-        tokio::join!(publish, read, self.deliver(2, false, &stop));
+        tokio::join!(self.replay(&stop), publish, read, self.deliver(2, false, &stop));
     }
 
     /// The weather clears; what was lost with the server is published again, and everything is delivered.
@@ -148,6 +174,9 @@ impl Simulation {
         self.world.lock().faults = Faults::default();
         let stop = CancellationToken::new();
         self.publish(self.chunk, &stop).await;
+        if self.world.lock().server.awaits_past() {
+            self.replay(&stop).await;
+        }
         self.deliver(3, true, &stop).await;
     }
 
@@ -159,7 +188,10 @@ impl Simulation {
                 broken.push(what);
             }
         };
-        let (current, expected) = (world.store.current(), self.script.expected());
+        // Whatever the stream holds is newer than the past.
+        let mut expected = self.past.as_ref().map(Script::expected).unwrap_or_default();
+        expected.extend(self.script.expected());
+        let current = world.store.current();
         promise(
             current == expected,
             format!("sink holds {} keys, expected {}", current.len(), expected.len()),

@@ -57,6 +57,7 @@ impl World {
         let packed = Packer::new(encoding, PAYLOAD_BYTES_MAX).pack(records, None).unwrap();
         let entry = |packed: sqep::codec::pack::Packed| Outgoing {
             partition: 0,
+            source: None,
             kind: R::TYPE,
             encoding,
             records: packed.records,

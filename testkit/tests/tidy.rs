@@ -33,7 +33,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 
 /// The programs' sources, without tests.
 fn product() -> Vec<(String, String)> {
-    let all = ["sqep/src", "sqep/cli/src", "producers", "consumers"].into_iter().flat_map(sources);
+    let folders = ["sqep/src", "sqep/archive/src", "sqep/cli/src", "producers", "consumers"];
+    let all = folders.into_iter().flat_map(sources);
     all.filter(|(path, _)| !path.contains("/tests/")).collect()
 }
 
@@ -115,10 +116,30 @@ fn producers_and_consumers_do_not_know_each_other() {
 }
 
 #[test]
+fn the_archive_is_read_without_its_writer_and_only_the_writer_writes() {
+    let manifest = fs::read_to_string(root().join("sqep/archive/Cargo.toml")).expect("manifest");
+    for connectors in ["producers", "consumers"] {
+        for entry in fs::read_dir(root().join(connectors)).expect("folder") {
+            let name = format!("sqep-{}", entry.expect("entry").file_name().to_string_lossy());
+            assert!(!manifest.contains(&name), "sqep/archive names {name}");
+        }
+    }
+    let product: Vec<_> =
+        sources("sqep/archive/src").into_iter().map(|(path, text)| (path, untested(&text))).collect();
+    let words =
+        ["ArrowWriter", "File::create", "fs::write", "fs::rename", "fs::remove", "create_dir", "flock"];
+    assert_eq!(offenders(&product, &words, &[]), [""; 0]);
+}
+
+/// A source without its unit tests.
+fn untested(text: &str) -> String {
+    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+#[test]
 fn every_file_says_first_what_it_is_and_stays_of_one_size() {
-    let all =
-        ["sqep/src", "sqep/cli/src", "producers", "consumers", "testkit/src"].into_iter().flat_map(sources);
-    for (path, text) in all {
+    let folders = ["sqep/src", "sqep/archive/src", "sqep/cli/src", "producers", "consumers", "testkit/src"];
+    for (path, text) in folders.into_iter().flat_map(sources) {
         assert!(text.starts_with("//!") || text.starts_with("#!["), "{path} does not say what it is");
         let lines = text.lines().count();
         let tests = path.contains("/tests/");

@@ -5,14 +5,10 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use sqep::{Batch, Record, codec::arrow};
+use sqep_archive::{SOURCE, VERSION};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::ArchiveError;
-
-/// The column that says who sent a row.
-pub(crate) const SOURCE: &str = "source";
-/// The column whose highest value wins among rows of one key.
-pub(crate) const VERSION: &str = "version";
 
 /// The columns of every file of a record's kind.
 pub(crate) fn schema<R: Record>() -> SchemaRef {

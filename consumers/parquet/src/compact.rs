@@ -13,17 +13,16 @@ use std::{
 
 use arrow_schema::SchemaRef;
 use sqep::Kind;
+use sqep_archive::{ArchiveFile, Error, FileName, Home, Label, compaction_lock, layout, union};
 
 use crate::{
     ArchiveError,
     clean::{COMPACT, Draft, leftovers},
     error::io_at,
-    home::{Home, compaction_lock, sync},
-    layout::{self, FileName},
+    home::{found_state, sync},
     lock::Lock,
     merge::Merge,
-    read::{ArchiveFile, union},
-    write::{FileWriter, Hook, Label, Step, go_on},
+    write::{FileWriter, Hook, Step, go_on},
 };
 
 /// Columns of inputs that are open at once; each holds a page, some 130 KB of floats.
@@ -98,7 +97,7 @@ pub(crate) fn compact_root_with(root: &Path, options: Options, hook: Hook) -> Re
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| root.join(kind.table()).is_dir()).collect();
     if kinds.is_empty() {
         let expected = Kind::ALL.map(Kind::table).join(" ");
-        return Err(ArchiveError::NoArchive { root: root.to_owned(), expected });
+        return Err(Error::NoArchive { root: root.to_owned(), expected }.into());
     }
     let mut folders = Vec::new();
     for kind in kinds {
@@ -127,18 +126,18 @@ fn run(
     let mut report = Report::default();
     let mut kinds: Vec<Kind> = folders.iter().map(|&(kind, _)| kind).collect();
     kinds.dedup();
-    for home in kinds.iter().map(|kind| Home::new(root, &kind.table())) {
-        home.found_state()?;
+    for home in kinds.iter().map(|kind| Home::new(root, *kind)) {
+        found_state(&home)?;
     }
     if kinds.is_empty() {
         return Ok(report);
     }
     let _lock = Lock::take(&compaction_lock(root), "compacts this archive")?;
-    for home in kinds.iter().map(|kind| Home::new(root, &kind.table())) {
+    for home in kinds.iter().map(|kind| Home::new(root, *kind)) {
         leftovers(home.state(), COMPACT)?;
     }
     for (kind, folder) in folders {
-        match compact(&Home::new(root, &kind.table()), *kind, folder, options, hook) {
+        match compact(&Home::new(root, *kind), *kind, folder, options, hook) {
             Ok(Some(done)) => report.compacted.push(done),
             Ok(None) => report.left_alone += 1,
             Err(error) => report.failed.push(Failed { folder: folder.clone(), error }),
@@ -159,7 +158,7 @@ fn compact(
     options: Options,
     hook: Hook,
 ) -> Result<Option<Compacted>, ArchiveError> {
-    let inputs = layout::files(folder)?;
+    let inputs = layout::named_files(folder)?;
     if is_done(&inputs) {
         return Ok(None);
     }
@@ -231,7 +230,7 @@ impl Survey {
 }
 
 fn agree(file: &ArchiveFile, kind: Kind, before: Option<&Label>) -> Result<(), ArchiveError> {
-    let foreign = |why| Err(ArchiveError::Foreign { path: file.path.clone(), why });
+    let foreign = |why| Err(Error::Foreign { path: file.path.clone(), why }.into());
     if file.label.kind != kind.name() {
         return foreign(format!("it holds {}, its folder {kind}", file.label.kind));
     }

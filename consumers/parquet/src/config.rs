@@ -7,12 +7,12 @@ use std::{
 };
 
 use rustix::fs::{Access, access};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ArchiveError, Options, error::io_at};
 
 /// Where and how to write.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The archive's folder; made at the first start.

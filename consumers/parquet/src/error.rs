@@ -1,43 +1,18 @@
-//! What can go wrong with an archive, and what to do about it. Must not decide whether to try again: the sink does.
+//! What can go wrong with writing an archive, and what to do about it. Must not decide whether to try again: the sink does.
 
-use std::{io, path::Path, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use parquet::errors::ParquetError;
-use sqep::Kind;
 
-/// Why an archive cannot be written, read or compacted.
+/// Why an archive cannot be written or compacted.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The system refused.
-    #[error("cannot {doing} {path:?} ({advice})")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file or folder.
-        path: PathBuf,
-        /// What mends it.
-        advice: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file that cannot be read or written as Parquet, for a reason that lies in its bytes.
-    #[error("cannot {doing} {path:?} (damaged or no Parquet file: restore it or move it out of the archive)")]
-    Parquet {
-        /// What was being done.
-        doing: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// What the library said.
-        source: ParquetError,
-    },
-    /// A file in a partition that is not of this archive.
-    #[error("{path:?} is not a file of this archive: {why}; move it away, nothing here deletes it")]
-    Foreign {
-        /// Which file.
-        path: PathBuf,
-        /// What gives it away.
-        why: String,
-    },
+    /// What reading an archive can meet too.
+    #[error(transparent)]
+    Archive(#[from] sqep_archive::Error),
     /// Somebody else is at work.
     #[error("{path:?} is locked by process {holder}, which {doing}; stop that process first")]
     Locked {
@@ -70,22 +45,6 @@ pub enum ArchiveError {
         /// How it shows.
         why: String,
     },
-    /// A folder that holds no archive.
-    #[error("{root:?} holds no archive: it has none of the folders {expected}")]
-    NoArchive {
-        /// The folder.
-        root: PathBuf,
-        /// What an archive has.
-        expected: String,
-    },
-    /// A mark that cannot be read.
-    #[error("mark {path:?} is damaged; restore it, or delete it and run the reader once with --resume")]
-    Mark {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
     /// A row that no file of this kind can hold.
     #[error("row {row} of the batch (symbol {symbol}) has no value for {field:?}, which must have one")]
     Row {
@@ -99,14 +58,6 @@ pub enum ArchiveError {
     /// Columns that do not fit together, which would be a fault of this program.
     #[error("columns do not fit together: {0}")]
     Columns(String),
-    /// A record type on a kind it does not belong to.
-    #[error("{record} records do not belong on {kind}; set stream.kind to the kind of the stream")]
-    Kind {
-        /// The record type.
-        record: &'static str,
-        /// The kind.
-        kind: Kind,
-    },
     /// A setting that cannot be meant.
     #[error("parquet.{key} is {value:?}, expected {rule}")]
     Config {
@@ -120,31 +71,16 @@ pub enum ArchiveError {
 }
 
 /// Says what was being done to which path; for `map_err`.
-pub(crate) fn io_at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = path.to_owned();
-    move |source| ArchiveError::Io { doing, path, advice: advice(source.kind()), source }
+pub(crate) fn io_at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError + use<> {
+    let at = sqep_archive::io_at(doing, path);
+    move |error| at(error).into()
 }
 
 /// The same for the Parquet library, whose errors may wrap the system's.
-pub(crate) fn parquet_at(doing: &'static str, path: &Path) -> impl FnOnce(ParquetError) -> ArchiveError {
-    let path = path.to_owned();
-    move |source| match source {
-        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-            Ok(source) => io_at(doing, &path)(*source),
-            Err(inner) => ArchiveError::Parquet { doing, path, source: ParquetError::External(inner) },
-        },
-        source => ArchiveError::Parquet { doing, path, source },
-    }
-}
-
-fn advice(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on its file system",
-        io::ErrorKind::FileTooLarge => "raise the limit on the size of a file",
-        io::ErrorKind::ReadOnlyFilesystem => "mount its file system writable",
-        io::ErrorKind::PermissionDenied => "let the user of this program write there",
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "restore or remount its folder",
-        io::ErrorKind::CrossesDevices => "keep ROOT and ROOT/_sqep on one file system",
-        _ => "see the reason",
-    }
+pub(crate) fn parquet_at(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(ParquetError) -> ArchiveError + use<> {
+    let at = sqep_archive::parquet_at(doing, path);
+    move |error| at(error).into()
 }

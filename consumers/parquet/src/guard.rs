@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use sqep::Mark;
+use sqep_archive::{Home, mark};
 
 use crate::{
     ArchiveError,
     clean::{WRITE, leftovers},
-    home::Home,
+    home::{found, found_state, has_marks},
     lock::Lock,
-    mark,
+    mark::store,
 };
 
 const DOING: &str = "writes this archive";
@@ -34,14 +35,14 @@ struct Held {
 impl Guard {
     /// Opens the archive, and makes it at the first start.
     pub(crate) fn open(home: Home) -> Result<Guard, ArchiveError> {
-        home.found_state()?;
-        if !home.data().is_dir() && home.has_marks()? {
+        found_state(&home)?;
+        if !home.data().is_dir() && has_marks(&home)? {
             return Err(ArchiveError::Vanished {
                 root: home.root().to_owned(),
                 path: home.data().to_owned(),
             });
         }
-        home.found()?;
+        found(&home)?;
         Ok(Guard { home, held: BTreeMap::new() })
     }
 
@@ -52,13 +53,13 @@ impl Guard {
     /// The mark kept last.
     pub(crate) fn mark(&mut self, partition: u16) -> Result<Option<Mark>, ArchiveError> {
         self.check(partition)?;
-        mark::load(&self.home, partition)
+        Ok(mark(&self.home, partition)?)
     }
 
     /// Keeps a mark.
     pub(crate) fn save(&mut self, partition: u16, mark: &Mark) -> Result<(), ArchiveError> {
         self.check(partition)?;
-        mark::store(&self.home, partition, mark)?;
+        store(&self.home, partition, mark)?;
         self.held.entry(partition).and_modify(|held| held.mark = Some(mark.clone()));
         Ok(())
     }
@@ -82,15 +83,15 @@ impl Guard {
         if removed > 0 {
             tracing::info!(removed, folder = ?self.home.state(), "cleared away drafts of a killed process");
         }
-        let mark = mark::load(&self.home, partition)?;
-        self.held.insert(partition, Held { lock, mark });
+        let found = mark(&self.home, partition)?;
+        self.held.insert(partition, Held { lock, mark: found });
         Ok(())
     }
 
     /// The lock's file is not the one we hold: the same archive come back, or another.
     fn take_again(&mut self, partition: u16) -> Result<(), ArchiveError> {
         let lock = Lock::take_existing(&self.home.writer_lock(partition), DOING)?;
-        let found = mark::load(&self.home, partition)?;
+        let found = mark(&self.home, partition)?;
         let Some(held) = self.held.get_mut(&partition) else { return Ok(()) };
         let why = match &held.mark {
             _ if lock.name() != held.lock.name() => "it is another archive".to_owned(),

@@ -1,79 +1,33 @@
-//! Where the files of one kind lie below the root. Knows paths and how to make them durable; must not know what is in
-//! a file.
+//! The folders of one kind, made durably. Knows how a name in a folder outlives the power; must not know what is in a
+//! file.
 
 use std::{
     fs::{self, File},
     io,
-    path::{Path, PathBuf},
+    path::Path,
 };
+
+use sqep_archive::Home;
 
 use crate::{ArchiveError, error::io_at};
 
-/// The folder of the sink's own files: locks, marks, drafts. Readers pass over names that begin so.
-const STATE: &str = "_sqep";
-
-/// The folders of one kind.
-#[derive(Debug, Clone)]
-pub(crate) struct Home {
-    root: PathBuf,
-    data: PathBuf,
-    state: PathBuf,
+/// Whether any partition has a mark: whether this archive was ever written.
+pub(crate) fn has_marks(home: &Home) -> Result<bool, ArchiveError> {
+    let entries = fs::read_dir(home.state()).map_err(io_at("list folder", home.state()))?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    let names: Vec<String> = names.collect::<io::Result<_>>().map_err(io_at("list folder", home.state()))?;
+    Ok(names.iter().any(|name| name.starts_with("mark-")))
 }
 
-impl Home {
-    pub(crate) fn new(root: &Path, table: &str) -> Home {
-        Home { root: root.to_owned(), data: root.join(table), state: root.join(STATE).join(table) }
-    }
-
-    /// The archive.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// What readers read: partition folders.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// What they must not see.
-    pub(crate) fn state(&self) -> &Path {
-        &self.state
-    }
-
-    /// Who may write batches of a partition of the stream.
-    pub(crate) fn writer_lock(&self, partition: u16) -> PathBuf {
-        self.state.join(format!("lock-{partition}"))
-    }
-
-    /// The mark of a partition of the stream.
-    pub(crate) fn mark(&self, partition: u16) -> PathBuf {
-        self.state.join(format!("mark-{partition}.json"))
-    }
-
-    /// Whether any partition has a mark: whether this archive was ever written.
-    pub(crate) fn has_marks(&self) -> Result<bool, ArchiveError> {
-        let entries = fs::read_dir(&self.state).map_err(io_at("list folder", &self.state))?;
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-        let names: Vec<String> =
-            names.collect::<io::Result<_>>().map_err(io_at("list folder", &self.state))?;
-        Ok(names.iter().any(|name| name.starts_with("mark-")))
-    }
-
-    /// Makes the folders of this kind durably.
-    pub(crate) fn found(&self) -> Result<(), ArchiveError> {
-        self.found_state()?;
-        make(&self.data)
-    }
-
-    /// Makes the folder of the sink's own files durably.
-    pub(crate) fn found_state(&self) -> Result<(), ArchiveError> {
-        make(&self.state)
-    }
+/// Makes the folders of this kind durably.
+pub(crate) fn found(home: &Home) -> Result<(), ArchiveError> {
+    found_state(home)?;
+    make(home.data())
 }
 
-/// Who may compact anything below the root.
-pub(crate) fn compaction_lock(root: &Path) -> PathBuf {
-    root.join(STATE).join("compact.lock")
+/// Makes the folder of the sink's own files durably.
+pub(crate) fn found_state(home: &Home) -> Result<(), ArchiveError> {
+    make(home.state())
 }
 
 fn make(path: &Path) -> Result<(), ArchiveError> {

@@ -16,10 +16,11 @@ use std::{
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sqep::{Batch, EntryId, Exchange, Kind, Mark, MinuteBar, Record, Row, Sink, Symbol, kind::Grid};
+use sqep_archive::layout;
 use tempfile::TempDir;
 
 use crate::{
-    Config, Options, ParquetSink, Rows, compact::compact_root_with, compact_root, layout, open, write::Step,
+    Config, Options, ParquetSink, Rows, compact::compact_root_with, compact_root, open, write::Step,
 };
 
 const KIND: Kind = Kind::BarMinute(Grid::M1);

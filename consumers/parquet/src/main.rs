@@ -8,10 +8,10 @@ use std::{
 };
 
 use clap::Parser;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqep::{
     DayBar, Kind, MinuteBar, Record, RefDay,
-    app::{self, App, Args, CalendarSettings, Inward, ReaderSettings, Usage},
+    app::{self, App, Args, CalendarSettings, HttpSettings, Inward, ReaderSettings, Usage},
     redis::{RedisSettings, keys::StreamSettings},
 };
 use sqep_parquet::{ArchiveError, Config, compact_partitions, open, quiet_partitions};
@@ -39,13 +39,14 @@ impl AsRef<Args> for Arguments {
 }
 
 /// The configuration file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
     redis: RedisSettings,
     stream: StreamSettings,
     reader: ReaderSettings,
     calendar: CalendarSettings,
+    http: HttpSettings,
     parquet: Config,
 }
 
@@ -63,21 +64,24 @@ async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
 }
 
 async fn deliver<R: Record>(app: App<Arguments, Settings>) -> anyhow::Result<()> {
-    let Settings { redis, stream, reader, calendar, parquet } = &app.config;
+    let Settings { redis, stream, reader, calendar, http, parquet } = &app.config;
     let (kind, once) = (stream.kind, app.args.common.once);
-    let inward = Inward { redis, stream, reader, calendar };
+    let inward = Inward { redis, stream, reader, calendar, meters: &app.meters };
     if app.args.common.check {
         parquet.check()?;
         return inward.check().await;
     }
-    let mut sink = open::<R>(parquet.clone(), kind)?;
+    app.serve(http).await?;
+    // The limit is the program's: its partitions share it.
+    let records_max = (parquet.records_max / inward.partitions()?.len()).max(1);
+    let sink = |_| Ok(open::<R>(Config { records_max, ..parquet.clone() }, kind)?);
     if app.args.resume {
-        inward.resume(&mut sink, NAME).await?;
+        inward.resume(NAME, sink).await?;
     }
     if let (Some(quiet), false) = (parquet.quiet(), once) {
         tokio::spawn(tidy(parquet.clone(), kind, quiet));
     }
-    inward.deliver(&mut sink, NAME, once, &app.stop).await.map(drop)
+    sqep_archive::replay::deliver(&inward, NAME, once, &app.stop, sink).await.map(drop)
 }
 
 /// Compacts what has gone quiet, now and then, for as long as the program lives. Killed with it at any moment: the next

@@ -10,12 +10,9 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
+use sqep_archive::{ArchiveFile, Columns, Error, SOURCE, VERSION};
 
-use crate::{
-    ArchiveError,
-    columns::{SOURCE, VERSION},
-    read::{ArchiveFile, Columns},
-};
+use crate::ArchiveError;
 
 /// Rows handed out at once.
 const ROWS_OUT: usize = 8_192;
@@ -57,7 +54,7 @@ impl Merge {
             let columns = file.columns(Arc::clone(schema))?;
             Ok(Input { columns, keys: Vec::new(), row: 0, slot: 0 })
         });
-        let inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
+        let inputs: Vec<Input> = inputs.collect::<Result<_, Error>>()?;
         let mut merge =
             Merge { inputs, heap: BinaryHeap::new(), held: Vec::new(), best: None, picked: Vec::new() };
         (0..merge.inputs.len()).try_for_each(|at| merge.load(at, None))?;
@@ -120,7 +117,7 @@ impl Merge {
         let key = input.keys[input.row];
         if before.is_some_and(|before| before > key) {
             let why = "its rows are not sorted by (symbol, frame, version)".to_owned();
-            return Err(ArchiveError::Foreign { path: input.columns.path().to_owned(), why });
+            return Err(Error::Foreign { path: input.columns.path().to_owned(), why }.into());
         }
         self.heap.push(Reverse((key, at)));
         Ok(())

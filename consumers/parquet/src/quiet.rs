@@ -7,8 +7,9 @@ use std::{
 };
 
 use sqep::Kind;
+use sqep_archive::{Error, layout};
 
-use crate::{ArchiveError, compact::is_done, error::io_at, layout};
+use crate::{ArchiveError, compact::is_done, error::io_at};
 
 /// The partition folders of a kind that have something to gain from compaction and whose newest file is at least
 /// `quiet` old at `now`. A folder with a foreign file is among them, so that compaction says so.
@@ -20,15 +21,15 @@ pub fn quiet_partitions(
 ) -> Result<Vec<PathBuf>, ArchiveError> {
     let mut found = Vec::new();
     for folder in layout::folders(&root.join(kind.table()))? {
-        match layout::files(&folder) {
+        match layout::named_files(&folder) {
             Ok(files) if is_done(&files) => {}
             Ok(files) => {
                 let newest = newest(files.iter().map(|(_, path)| path))?;
                 let age = newest.and_then(|newest| now.duration_since(newest).ok());
                 found.extend(age.filter(|&age| age >= quiet).map(|_| folder));
             }
-            Err(ArchiveError::Foreign { .. }) => found.push(folder),
-            Err(error) => return Err(error),
+            Err(Error::Foreign { .. }) => found.push(folder),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(found)

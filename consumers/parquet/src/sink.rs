@@ -4,6 +4,7 @@ use std::{marker::PhantomData, time::Duration};
 
 use arrow_schema::SchemaRef;
 use sqep::{Appetite, Batch, Kind, Mark, Record, Sink, WriteError};
+use sqep_archive::{Error, FileName, Folder, Home, Label};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -12,9 +13,9 @@ use crate::{
     clean::{Draft, WRITE},
     columns::{columns, hash, schema, sort},
     guard::Guard,
-    home::{Home, make_below},
-    layout::{FileName, Folder, split},
-    write::{FileWriter, Hook, Label, Step, go_on},
+    home::make_below,
+    split::split,
+    write::{FileWriter, Hook, Step, go_on},
 };
 
 /// Rows that become columns at once: small enough that the rows stay in the processor's cache from column to column.
@@ -43,9 +44,9 @@ pub struct ParquetSink<R> {
 pub fn open<R: Record>(config: Config, kind: Kind) -> Result<ParquetSink<R>, ArchiveError> {
     config.validate()?;
     if !R::fits(kind) {
-        return Err(ArchiveError::Kind { record: R::TYPE, kind });
+        return Err(Error::Kind { record: R::TYPE, kind }.into());
     }
-    let guard = Guard::open(Home::new(&config.root, &kind.table()))?;
+    let guard = Guard::open(Home::new(&config.root, kind))?;
     let label = Label { kind: kind.to_string(), record: R::TYPE.to_owned() };
     Ok(ParquetSink { config, label, schema: schema::<R>(), guard, hook: go_on, record: PhantomData })
 }
@@ -113,7 +114,7 @@ impl<R: Record> Sink for ParquetSink<R> {
     async fn mark(&mut self, partition: u16) -> Result<Option<Mark>, WriteError> {
         apart(|| self.guard.mark(partition)).map_err(|error| match error {
             // A damaged mark does not mend by itself; a folder that is away, full or another's does.
-            ArchiveError::Mark { .. } => WriteError::Never(error.into()),
+            ArchiveError::Archive(Error::Mark { .. }) => WriteError::Never(error.into()),
             _ => WriteError::Later(error.into()),
         })
     }

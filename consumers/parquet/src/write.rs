@@ -17,11 +17,11 @@ use parquet::{
     },
     schema::types::ColumnPath,
 };
+use sqep_archive::{KIND_KEY, Label, SOURCE, TYPE_KEY, VERSION};
 
 use crate::{
     ArchiveError,
     clean::Draft,
-    columns::{SOURCE, VERSION},
     error::{io_at, parquet_at},
     home::sync,
 };
@@ -30,20 +30,6 @@ use crate::{
 const GROUP_ROWS_MAX: usize = 122_880;
 /// Rows a page: what a reader of a compaction holds of each column of each file.
 const PAGE_ROWS_MAX: usize = 16_384;
-
-/// Metadata key of the kind, `bar:1d`.
-pub(crate) const KIND_KEY: &str = "sqep.kind";
-/// Metadata key of the record type, `SQEP-BAR-DAY`.
-pub(crate) const TYPE_KEY: &str = "sqep.type";
-
-/// What a file says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Label {
-    /// `bar:1d`.
-    pub(crate) kind: String,
-    /// `SQEP-BAR-DAY`.
-    pub(crate) record: String,
-}
 
 /// A place where the power may go; tests let it go there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

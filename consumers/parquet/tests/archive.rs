@@ -17,6 +17,7 @@ use sqep::{
     kind::Grid,
     record::{Cell, Field, Type},
 };
+use sqep_archive::Error;
 use sqep_parquet::{ArchiveError, ParquetSink};
 
 const DAY: Kind = Kind::BarDay;
@@ -158,7 +159,7 @@ fn a_second_writer_of_a_partition_is_refused_and_told_who_writes() {
 fn a_record_type_is_refused_on_a_kind_it_does_not_belong_to() {
     let root = tempfile::tempdir().unwrap();
     let refused = sqep_parquet::open::<DayBar>(config(root.path()), MINUTE);
-    assert!(matches!(refused, Err(ArchiveError::Kind { .. })));
+    assert!(matches!(refused, Err(ArchiveError::Archive(Error::Kind { .. }))));
 }
 
 #[test]

@@ -25,6 +25,7 @@ use parquet::{
 };
 use proptest::prelude::*;
 use sqep::{DayBar, Kind, MinuteBar, Record, Row, kind::Grid};
+use sqep_archive::Error;
 use sqep_parquet::{ArchiveError, Options, Report, compact_partitions, compact_root, quiet_partitions};
 
 const DAY: Kind = Kind::BarDay;
@@ -230,7 +231,10 @@ fn old_file(path: &Path, with_vol: bool) {
 #[test]
 fn a_second_compaction_is_refused_and_a_folder_without_an_archive_is_named() {
     let root = tempfile::tempdir().unwrap();
-    assert!(matches!(compact_root(root.path(), Options::default()), Err(ArchiveError::NoArchive { .. })));
+    assert!(matches!(
+        compact_root(root.path(), Options::default()),
+        Err(ArchiveError::Archive(Error::NoArchive { .. }))
+    ));
     let mut sink = open(root.path(), DAY);
     write(&mut sink, (1, 1), &[(day(1, 1, 1), 1)]).unwrap();
     let held = File::create(root.path().join("_sqep/compact.lock")).unwrap();

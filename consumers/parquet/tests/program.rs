@@ -14,6 +14,7 @@ use std::{
 use sqep::{
     Calendar, Chunk, Cursors, DayBar, Kind, Record, Source,
     app::{CalendarSettings, Outward, PublishSettings},
+    meter::Meters,
     redis::keys::StreamSettings,
 };
 use sqep_testkit::{
@@ -56,6 +57,7 @@ async fn publish(redis: &TestRedis, bars: Vec<DayBar>) {
         stream: &StreamSettings::default(),
         publish: &PublishSettings::default(),
         calendar: &CalendarSettings::default(),
+        meters: &Meters::default(),
     };
     let count = u64::try_from(bars.len()).unwrap();
     let stop = CancellationToken::new();

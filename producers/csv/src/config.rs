@@ -5,16 +5,17 @@
 use std::{fmt, path::PathBuf};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{SeqAccess, Visitor},
 };
 use sqep::{
-    app::{CalendarSettings, Outward, PublishSettings},
+    app::{CalendarSettings, HttpSettings, Outward, PublishSettings},
+    meter::Meters,
     redis::{RedisSettings, keys::StreamSettings},
 };
 
 /// The whole configuration of `sqep-csv`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The server.
@@ -25,6 +26,8 @@ pub struct Config {
     pub publish: PublishSettings,
     /// Sessions of the exchanges.
     pub calendar: CalendarSettings,
+    /// Metrics and health.
+    pub http: HttpSettings,
     /// How securities are named.
     pub symbol: SymbolSettings,
     /// Files and how they are read.
@@ -32,7 +35,7 @@ pub struct Config {
 }
 
 /// Section `symbol`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SymbolSettings {
     /// Which number a stock of Beijing goes by that was renumbered to 920xxx. Decided once a stream.
@@ -40,8 +43,8 @@ pub struct SymbolSettings {
 }
 
 /// Key `symbol.alias`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", rename_all = "snake_case")]
 pub enum AliasChoice {
     /// By its current number throughout.
     #[default]
@@ -73,7 +76,7 @@ impl AliasChoice {
 }
 
 /// Section `csv`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CsvSettings {
     /// Name of the source on the stream, in its ledger and in its letters.
@@ -159,8 +162,9 @@ impl Default for CsvSettings {
 
 impl Config {
     /// The sections the publishing loop needs.
-    pub fn outward(&self) -> Outward<'_> {
-        Outward { redis: &self.redis, stream: &self.stream, publish: &self.publish, calendar: &self.calendar }
+    pub fn outward<'a>(&'a self, meters: &'a Meters) -> Outward<'a> {
+        let Config { redis, stream, publish, calendar, .. } = self;
+        Outward { redis, stream, publish, calendar, meters }
     }
 }
 

@@ -119,7 +119,7 @@ impl Job {
         if let Some(error) = missing.first() {
             return Err(anyhow!(Usage(anyhow!("{error}"))));
         }
-        self.app.config.outward().check().await?;
+        self.app.config.outward(&self.app.meters).check().await?;
         self.report.say("configuration, paths and server are in order");
         Ok(())
     }
@@ -141,7 +141,8 @@ impl Job {
 
     async fn publish<R: Enrich>(&self, source: &mut CsvSource<R>) -> anyhow::Result<()> {
         let (once, stop) = (!self.settings.watch, &self.app.stop);
-        let outward = self.app.config.outward();
+        self.app.serve(&self.app.config.http).await?;
+        let outward = self.app.config.outward(&self.app.meters);
         let totals = outward.publish(source, &self.settings.source, once, stop, |_| {}).await?;
         self.report.say(&format!("stream: {} in {} entries", Counts(&totals), totals.entries));
         Ok(())

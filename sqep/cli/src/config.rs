@@ -1,14 +1,17 @@
 //! The configuration of the operator's tool: the sections it reads, and those of other programs that may stand in the
 //! same file.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sqep::{
     app::CalendarSettings,
     redis::{RedisSettings, keys::StreamSettings},
 };
+use sqep_csv::config::{CsvSettings, SymbolSettings};
+
+use crate::audit::AuditSettings;
 
 /// What may be said in the file, the environment and with `--set`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// Server.
@@ -19,13 +22,19 @@ pub(crate) struct Config {
     pub(crate) parquet: sqep_parquet::Config,
     /// Sessions.
     pub(crate) calendar: CalendarSettings,
-    /// Of `sqep-csv`.
-    #[serde(rename = "csv")]
-    _csv: IgnoredAny,
+    /// Audits.
+    pub(crate) audit: AuditSettings,
+    /// Files, as `sqep-csv` reads them.
+    pub(crate) csv: CsvSettings,
+    /// Names of securities, as `sqep-csv` reads them.
+    pub(crate) symbol: SymbolSettings,
     /// Of producers.
-    #[serde(rename = "publish")]
+    #[serde(rename = "publish", skip_serializing)]
     _publish: IgnoredAny,
     /// Of consumers.
-    #[serde(rename = "reader")]
+    #[serde(rename = "reader", skip_serializing)]
     _reader: IgnoredAny,
+    /// Of daemons.
+    #[serde(rename = "http", skip_serializing)]
+    _http: IgnoredAny,
 }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use sqep::{
     DayBar, Kind, MinuteBar, Record, RefDay,
     app::Usage,
@@ -52,6 +52,13 @@ pub(crate) struct DemoArgs {
     /// The dialect of the files: `auto` or a name. The made-up market is written in it, too (default: tushare).
     #[arg(long, value_name = "NAME")]
     dialect: Option<String>,
+    /// A producer of your own instead of sqep-csv, as `sqep new producer` writes it: the name of a program beside this
+    /// one, or its path. It is told NAME.folder; a made-up market is written for it with a file a session.
+    #[arg(long, value_name = "PROGRAM")]
+    producer: Option<String>,
+    /// A consumer of your own beside sqep-parquet, as `sqep new consumer` writes it; repeatable. It is told NAME.root.
+    #[arg(long, value_name = "PROGRAM")]
+    consumer: Vec<String>,
     #[command(flatten)]
     market: MarketArgs,
     /// Leaves the private Redis running, to look at it.
@@ -62,7 +69,8 @@ pub(crate) struct DemoArgs {
 }
 
 pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let programs = Programs::find().map_err(|error| anyhow!(Usage(error)))?;
+    let programs =
+        Programs::find(args.producer.as_deref(), &args.consumer).map_err(|error| anyhow!(Usage(error)))?;
     let server = embedded::find().map_err(|error| anyhow!(Usage(error)))?;
     if args.common.check {
         info!("{} and all programs are there", server.display());
@@ -102,6 +110,9 @@ async fn prepare(
     stop: &CancellationToken,
 ) -> anyhow::Result<Job> {
     if !args.csv.is_empty() {
+        if args.producer.is_some() && args.csv.len() > 1 {
+            bail!(Usage(anyhow!("--producer reads one folder: name one with --csv")));
+        }
         let kind = args.market.kind.unwrap_or(config.stream.kind);
         let dialect = args.dialect.clone().unwrap_or_else(|| "auto".to_owned());
         let paths = args.csv.iter().map(|path| absolute(path)).collect::<anyhow::Result<_>>()?;
@@ -111,21 +122,25 @@ async fn prepare(
     let dialect = args.dialect.clone().unwrap_or_else(|| "tushare".to_owned());
     let market = args.market.market(kind, config)?;
     let sessions = market.sessions().len();
+    // A vendor that has a producer of its own delivers a file a session; what its files do not say, nobody adds.
+    let own = args.producer.is_some();
+    let layout = if own { Layout::Day } else { Layout::Symbol };
     let plan = format!(
-        "{}-{dialect}-{}x{sessions}-{}-seed{}",
+        "{}-{dialect}-{}x{sessions}-{}-seed{}{}",
         kind.table(),
         args.market.symbols,
         args.market.to,
-        args.market.seed
+        args.market.seed,
+        if own { "-by-day" } else { "" }
     );
     let out = home.csv(&plan.replace('/', "_"));
-    let sides = kind == Kind::BarDay && dialect == "tushare";
+    let sides = kind == Kind::BarDay && dialect == "tushare" && !own;
     let order = Order {
         market,
         seed: args.market.seed,
         kind,
         dialect: dialect.clone(),
-        layout: Layout::Symbol,
+        layout,
         packing: Packing::Plain,
         out: out.clone(),
         sides,

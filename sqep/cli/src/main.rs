@@ -1,13 +1,21 @@
 //! The operator's tool. Knows its subcommands; must not know how a bar moves: that is the loops' and the connectors'.
 
+mod audit;
 mod compact;
 mod config;
+mod dead;
 mod demo;
 mod digest;
 mod generate;
+mod get;
+mod group;
+mod new;
 mod out;
+mod replay;
 mod status;
 mod tail;
+mod trim;
+mod which;
 
 use std::process::ExitCode;
 
@@ -32,10 +40,24 @@ enum Command {
     Gen(generate::GenArgs),
     /// Shows streams, groups, lag, memory and dead letters.
     Status(status::StatusArgs),
+    /// Shows bars of an archive: of some securities, or of a day.
+    Get(get::GetArgs),
     /// Shows bars as they pass, without disturbing any reader.
     Tail(tail::TailArgs),
+    /// Shows groups, lets one go on after an error on marks, or ends one.
+    Group(group::GroupArgs),
+    /// Removes from the streams what nobody has to wait for, and says who holds the rest.
+    Trim(trim::TrimArgs),
+    /// Gives a new group the past, from an archive or from what the stream still holds, and then the stream.
+    Replay(replay::ReplayArgs),
+    /// Looks at dead letters, brings them back or removes them.
+    Dead(dead::DeadArgs),
+    /// Compares an archive with the files it was made of, or with what the stream holds, day by day.
+    Audit(audit::AuditArgs),
     /// Merges the files of every partition of an archive into one, one row a key.
     Compact(compact::CompactArgs),
+    /// Writes a connector of one's own: a crate that compiles, passes its suite and runs in the demo.
+    New(new::NewArgs),
 }
 
 impl AsRef<Args> for Cli {
@@ -44,8 +66,15 @@ impl AsRef<Args> for Cli {
             Command::Demo(args) => &args.common,
             Command::Gen(args) => &args.common,
             Command::Status(args) => &args.common,
+            Command::Get(args) => &args.common,
             Command::Tail(args) => &args.common,
+            Command::Group(args) => args.common(),
+            Command::Trim(args) => &args.common,
+            Command::Replay(args) => &args.common,
+            Command::Dead(args) => args.common(),
+            Command::Audit(args) => &args.common,
             Command::Compact(args) => &args.common,
+            Command::New(args) => &args.common,
         }
     }
 }
@@ -55,12 +84,19 @@ fn main() -> ExitCode {
 }
 
 async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
-    let App { args, config, stop } = app;
+    let App { args, config, stop, .. } = app;
     match args.command {
         Command::Demo(args) => demo::run(args, &config, &stop).await,
         Command::Gen(args) => generate::run(args, &config, &stop).await,
         Command::Status(args) => status::run(args, &config).await,
+        Command::Get(args) => get::run(args, &config).await,
         Command::Tail(args) => tail::run(args, &config, &stop).await,
+        Command::Group(args) => group::run(args, &config).await,
+        Command::Trim(args) => trim::run(args, &config, &stop).await,
+        Command::Replay(args) => replay::run(args, &config, &stop).await,
+        Command::Dead(args) => dead::run(args, &config).await,
+        Command::Audit(args) => audit::run(args, &config).await,
         Command::Compact(args) => compact::run(args, &config).await,
+        Command::New(args) => new::run(&args),
     }
 }

@@ -33,7 +33,8 @@ struct Status {
     memory_bytes: u64,
     memory_bytes_max: u64,
     append_only: bool,
-    snapshots: bool,
+    /// Null where this user of the server may not ask.
+    snapshots: Option<bool>,
     policy: String,
     streams: Vec<Stream>,
 }
@@ -96,8 +97,9 @@ fn lines(status: &Status, prefix: &str, now: u64) -> Vec<String> {
         if status.memory_bytes_max == 0 { "no limit".to_owned() } else { bytes(status.memory_bytes_max) };
     let kept = match (status.append_only, status.snapshots) {
         (true, _) => "append-only file",
-        (false, true) => "snapshots only",
-        (false, false) => "nothing on disk",
+        (false, Some(true)) => "snapshots only",
+        (false, Some(false)) => "nothing on disk",
+        (false, None) => "no append-only file",
     };
     let mut lines = vec![format!(
         "redis at {}: memory {} of {of} ({}), keeps {kept}",

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqep::{
     Calendar, Chunk, Cursors, DayBar, Kind, Source,
     app::{CalendarSettings, Outward, PublishSettings},
+    meter::Meters,
     redis::{embedded::Embedded, keys::StreamSettings},
 };
 use sqep_testkit::market::{Market, Plan};
@@ -41,6 +42,7 @@ async fn publish(server: &Embedded, bars: Vec<DayBar>) {
         stream: &StreamSettings { kind: Kind::BarDay, ..StreamSettings::default() },
         publish: &PublishSettings::default(),
         calendar: &CalendarSettings::default(),
+        meters: &Meters::default(),
     };
     let rows = bars.len();
     let totals = outward

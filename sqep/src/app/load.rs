@@ -1,12 +1,15 @@
 //! From file, environment and command line to a program's configuration. Knows keys and places; must not know any section.
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, fmt::Display, path::Path};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use config::{Config, File, FileFormat};
 use serde::de::DeserializeOwned;
 
-use super::Args;
+use super::{
+    Args,
+    print::{tells, without_secrets},
+};
 
 /// Merges file, environment and `--set`, the later above the earlier. An unknown key is an error that names its place.
 pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
@@ -20,8 +23,15 @@ pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
     let environment = std::env::vars_os().filter_map(|(name, value)| from_environment(&name, value));
     let set = args.set.iter().map(|text| {
         let (key, value) = text.split_once('=').ok_or_else(|| {
+            let text = without_secrets(text);
             anyhow!("--set {text:?} is not section.key=value, like redis.url=redis://127.0.0.1:6379")
         })?;
+        if tells(key, value) {
+            bail!(
+                "--set {key} shows a password to everyone who lists processes: give it by environment variable \
+                 (SQEP__REDIS__URL) or by a file (redis.password_file)"
+            );
+        }
         Ok((format!("--set {key}"), key.to_owned(), value.to_owned()))
     });
     for each in environment.chain(set) {
@@ -30,7 +40,7 @@ pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
         known::<C>(&place, &key, &value)?;
         builder = builder.set_override(&key, value).with_context(|| place.clone())?;
     }
-    builder.build()?.try_deserialize().map_err(|error| anyhow!("configuration: {error}"))
+    builder.build()?.try_deserialize().map_err(|error| told("configuration", &error))
 }
 
 /// `SQEP__SECTION__KEY` as place, `section.key` and value.
@@ -66,13 +76,18 @@ fn proof_read<C: DeserializeOwned>(path: &Path, text: &str) -> anyhow::Result<()
     toml::from_str::<C>(text).map(drop).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        anyhow!("{}: line {line}: {}", path.display(), error.message())
+        told(&format!("{}: line {line}", path.display()), &error.message())
     })
+}
+
+/// An error with its place. A parser quotes what it did not expect, which could be a URL with its password.
+fn told(place: &str, error: &dyn Display) -> anyhow::Error {
+    anyhow!("{place}: {}", without_secrets(&error.to_string()))
 }
 
 /// Whether a key from environment or command line exists.
 fn known<C: DeserializeOwned>(place: &str, key: &str, value: &config::Value) -> anyhow::Result<()> {
-    let named = |error: config::ConfigError| anyhow!("{place}: {error}");
+    let named = |error: config::ConfigError| told(place, &error);
     let alone = Config::builder().set_override(key, value.clone()).map_err(named)?.build().map_err(named)?;
-    alone.try_deserialize::<C>().map(drop).map_err(|error| anyhow!("{place}: {error}"))
+    alone.try_deserialize::<C>().map(drop).map_err(named)
 }

@@ -72,7 +72,7 @@ impl Packer {
 }
 
 /// How many leading records have different keys. Runs in order, up or down, need no memory.
-fn unique_prefix<R: Record>(records: &[R]) -> usize {
+pub(crate) fn unique_prefix<R: Record>(records: &[R]) -> usize {
     let rising = records.is_sorted_by(|a, b| a.key() < b.key());
     if rising || records.is_sorted_by(|a, b| a.key() > b.key()) {
         return records.len();

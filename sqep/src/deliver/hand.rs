@@ -27,6 +27,7 @@ pub(super) struct InHand<R> {
     pub(super) letter_bytes: usize,
     pub(super) buried: BTreeMap<Reason, u64>,
     pub(super) fetched: u64,
+    pub(super) bytes: u64,
     pub(super) since: Option<Instant>,
 }
 
@@ -40,6 +41,7 @@ impl<R> Default for InHand<R> {
             letter_bytes: 0,
             buried: BTreeMap::new(),
             fetched: 0,
+            bytes: 0,
             since: None,
         }
     }
@@ -80,9 +82,10 @@ impl<R: Record> InHand<R> {
         for (row, why) in refused {
             let finding = Finding { reason: Reason::SinkNever, field: String::new(), value: why };
             let id = EntryId::of_version(row.version);
-            let refusals = vec![Refusal::of(0, &row.record, vec![finding])];
-            self.count(&refusals);
-            self.letters.push(Letter::of_entry(group, id, refusals, Vec::new()));
+            let refusal = Refusal::of(0, &row.record, vec![finding]);
+            refusal.count(&mut self.buried);
+            let source = self.sources.get(usize::from(row.source)).map_or("", |name| name);
+            self.letters.push(Letter::of_record(group, id, source, refusal));
         }
     }
 

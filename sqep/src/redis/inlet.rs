@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use redis::{Script, Value};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
     Connection, Server,
     keys::{Keys, StreamSettings},
     lease::{Lease, unique},
-    outlet::{dead_room, last_id, letter_fields},
-    reply,
+    look::{entries_read, last_id},
+    outlet::{dead_room, parted},
+    replay, reply,
 };
 use crate::{
     EntryId,
     transport::{Held, Inlet, Settlement, Standing, TransportError},
-    wire::Entry,
+    wire::{self, Entry},
 };
 
 /// Entries asked for at once: some 2 MiB of full ones.
@@ -23,12 +25,17 @@ const ENTRIES_MAX: usize = 32;
 /// A blocking read is no longer than this, so that a stop is heard and a dead peer noticed.
 pub(super) const BLOCK_MAX: Duration = Duration::from_secs(2);
 
-/// KEYS: stream lease groups. ARGV: token group at-id. Groups are made anew, which forgets what was pending.
+/// How long entries are read one by one after a reply that was too large.
+const CAREFUL: Duration = Duration::from_secs(60);
+
+/// KEYS: stream lease groups resume. ARGV: token group at-id entries-read. Groups are made anew, which forgets what was
+/// pending; the operator's word on where to go on has been heard then.
 const PLACE: &str = "
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2]) end
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[2], ARGV[3], 'MKSTREAM', 'ENTRIESREAD', ARGV[4])
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('DEL', KEYS[4])
 return 1";
 
 /// KEYS: stream. ARGV: floor. Makes an empty stream if there is none, since only a stream has a last id.
@@ -39,25 +46,45 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 return redis.call('XSETID', KEYS[1], ARGV[1])";
 
-/// KEYS: stream lease groups dead. ARGV: token group mark n ids… then letters, each a count of fields and the fields.
-/// Letters first: a script that fails half-way is not undone, and a letter twice is better than an entry without one.
-const SETTLE: &str = "
+/// KEYS: stream lease groups dead dead-counts. ARGV: token group mark n drop ids… then letters, each a count of values and its
+/// fields, then a count of values and its rows by reason. Letters first: a script that fails half-way is not undone, and
+/// a letter twice is better than an entry without one. A full server takes it: settling is what lets it be trimmed.
+const SETTLE: &str = "#!lua flags=allow-oom
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-local last = 4 + tonumber(ARGV[4])
+local last = 5 + tonumber(ARGV[4])
 local at = last + 1
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   redis.call('XADD', KEYS[4], '*', unpack(ARGV, at + 1, at + n))
   at = at + n + 1
+  n = tonumber(ARGV[at])
+  for i = at + 1, at + n, 2 do redis.call('HINCRBY', KEYS[5], ARGV[i], ARGV[i + 1]) end
+  at = at + n + 1
 end
-at = 5
+at = 6
 while at <= last do
   local upto = math.min(at + 999, last)
   redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, at, upto))
+  if ARGV[5] == 'drop' then redis.call('XDEL', KEYS[1], unpack(ARGV, at, upto)) end
   at = upto + 1
 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 return 1";
+
+/// KEYS: stream lease. ARGV: token group from bytes-max values-max. Slow: what is read passes through the script.
+const READ_ONE: &str = "
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local found = redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[1], ARGV[3])
+local entry = found and found[1][2][1]
+if entry and entry[2] then
+  local kept, room = {}, tonumber(ARGV[4])
+  for at = 1, math.min(#entry[2], tonumber(ARGV[5])) do
+    kept[at] = string.sub(entry[2][at], 1, math.max(room, 0))
+    room = room - #kept[at]
+  end
+  entry[2] = kept
+end
+return found";
 
 /// Reads for one group.
 #[derive(Debug)]
@@ -65,11 +92,15 @@ pub struct RedisInlet {
     server: Server,
     settings: StreamSettings,
     keys: Keys,
+    /// Where entries come from: the stream, or the past that is replayed to the group.
+    lane: Keys,
     group: String,
     lease_time: Duration,
     patience: Option<Duration>,
     open: Option<Open>,
     judged: bool,
+    /// Since when entries are read one by one: one of them was too large to be read beside others.
+    careful: Option<Instant>,
 }
 
 /// A connection, the lease that goes with it, and the last id handed out.
@@ -95,12 +126,14 @@ impl RedisInlet {
         RedisInlet {
             server,
             settings,
+            lane: keys.clone(),
             keys,
             group: group.to_owned(),
             lease_time,
             patience,
             open: None,
             judged: false,
+            careful: None,
         }
     }
 
@@ -112,7 +145,10 @@ impl RedisInlet {
     /// `XREADGROUP` inside a transaction that watches the lease: a reader that was paused past its lease can neither
     /// take entries nor hide them in the group's pending list.
     async fn read(&mut self, from: &str) -> Result<Held<Vec<Entry>>, TransportError> {
-        let (stream, group) = (self.keys.stream().to_owned(), self.group.clone());
+        if self.careful.is_some_and(|since| since.elapsed() < CAREFUL) {
+            return self.read_one(from).await;
+        }
+        let (stream, group) = (self.lane.stream().to_owned(), self.group.clone());
         let open = self.opened()?;
         loop {
             let mut guard = redis::pipe();
@@ -135,9 +171,23 @@ impl RedisInlet {
         }
     }
 
+    /// As [`RedisInlet::read`], one entry, and of that no more than shows that it is too large.
+    async fn read_one(&mut self, from: &str) -> Result<Held<Vec<Entry>>, TransportError> {
+        let (stream, group) = (self.lane.stream().to_owned(), self.group.clone());
+        let open = self.opened()?;
+        let script = Script::new(READ_ONE);
+        let mut call = script.key(stream);
+        call.key(open.lease.key()).arg(open.lease.token()).arg(group).arg(from);
+        call.arg(wire::ENTRY_BYTES_MAX + 1).arg(2 * (wire::FIELDS_MAX + 1));
+        match open.connection.run::<Value>(&call).await? {
+            Value::Int(_) => Ok(Held::Lost),
+            found => Ok(Held::Yes(reply::entries_of_streams(found))),
+        }
+    }
+
     /// Waits for an entry after the last one handed out, without taking it.
     async fn wait(&mut self, wait: Duration) -> Result<Option<EntryId>, TransportError> {
-        let stream = self.keys.stream().to_owned();
+        let stream = self.lane.stream().to_owned();
         let open = self.opened()?;
         let millis = u64::try_from(wait.min(BLOCK_MAX).as_millis()).unwrap_or(0).max(1);
         let mut command = redis::cmd("XREAD");
@@ -145,37 +195,6 @@ impl RedisInlet {
         command.arg(open.seen.to_string());
         let came = reply::entries_of_streams(open.connection.ask::<Value>(&command).await?);
         Ok(came.last().map(|entry| entry.id))
-    }
-
-    /// How many entries lie at or before `at`, counting those no longer there: what the server needs for its lag.
-    async fn entries_read(&mut self, at: EntryId) -> Result<u64, TransportError> {
-        let stream = self.keys.stream().to_owned();
-        let open = self.opened()?;
-        let Some(info) = open.connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(&stream)).await?
-        else {
-            return Ok(0);
-        };
-        let added = reply::number(reply::member(&info, "entries-added")).unwrap_or(0);
-        let length = reply::number(reply::member(&info, "length")).unwrap_or(0);
-        let last = reply::member(&info, "last-generated-id").map(reply::id).unwrap_or_default();
-        let first = match reply::member(&info, "first-entry") {
-            Some(Value::Array(entry)) => entry.first().map(reply::id).unwrap_or_default(),
-            _ => last.next(),
-        };
-        if at < first {
-            return Ok(added.saturating_sub(length));
-        }
-        let mut after = at;
-        let mut unread = 0u64;
-        while after < last {
-            let mut page = redis::cmd("XRANGE");
-            page.arg(&stream).arg(format!("({after}")).arg(last.to_string()).arg("COUNT").arg(ENTRIES_MAX);
-            let entries = reply::entries(open.connection.ask(&page).await?);
-            let Some(entry) = entries.last() else { break };
-            after = entry.id;
-            unread += u64::try_from(entries.len()).unwrap_or(0);
-        }
-        Ok(added.saturating_sub(unread))
     }
 
     async fn standing(&mut self) -> Result<Standing, TransportError> {
@@ -187,11 +206,15 @@ impl RedisInlet {
         }
         let mut facts = redis::pipe();
         facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
-        facts.cmd("HGET").arg(keys.groups()).arg(&group);
-        let (born, trimmed, settled): (String, Option<String>, Option<String>) =
+        facts.cmd("HGET").arg(keys.groups()).arg(&group).cmd("GET").arg(keys.resume(&group));
+        let (born, trimmed, settled, resume): (String, Option<String>, Option<String>, Option<String>) =
             open.connection.ask_all(&facts).await?;
         let last = last_id(&mut open.connection, &keys).await?;
-        let groups = open.connection.try_ask(redis::cmd("XINFO").arg("GROUPS").arg(keys.stream())).await?;
+        let replay = replay::state(&mut open.connection, &keys, &group).await?;
+        self.lane = if replay.is_some() { keys.replay(&group) } else { keys.clone() };
+        let lane = self.lane.clone();
+        let open = self.opened()?;
+        let groups = open.connection.try_ask(redis::cmd("XINFO").arg("GROUPS").arg(lane.stream())).await?;
         let groups = match groups {
             Some(Value::Array(groups)) => groups,
             _ => Vec::new(),
@@ -202,7 +225,9 @@ impl RedisInlet {
         open.seen = delivered.unwrap_or_default();
         let parse = |text: Option<String>| text.and_then(|text| text.parse().ok());
         let settled = delivered.map(|delivered| parse(settled).unwrap_or(delivered));
-        Ok(Standing { born, settled, last, trimmed: parse(trimmed).unwrap_or_default() })
+        let (trimmed, resume) = (parse(trimmed).unwrap_or_default(), parse(resume));
+        let replay = replay.map(|replay| replay.how_far());
+        Ok(Standing { born, settled, last, trimmed, resume, replay })
     }
 }
 
@@ -218,7 +243,20 @@ impl Inlet for RedisInlet {
             connection.fit().await?;
             self.judged = true;
         }
+        parted(
+            &mut connection,
+            &Keys::new(&self.settings.prefix, self.settings.kind, 0),
+            self.settings.partitions,
+        )
+        .await?;
         if let Some(old) = old {
+            if old.connection.has_burst() {
+                warn!(
+                    "what lies on {} is too much to be read at once: reading one by one for {CAREFUL:?}",
+                    self.lane.stream()
+                );
+                self.careful = Some(Instant::now());
+            }
             // Our own lease, kept over a reconnect, must not be waited for.
             old.lease.release(&mut connection).await?;
         }
@@ -242,12 +280,12 @@ impl Inlet for RedisInlet {
     }
 
     async fn place(&mut self, at: EntryId) -> Result<Held<()>, TransportError> {
-        let read = self.entries_read(at).await?;
         let (keys, group) = (self.keys.clone(), self.group.clone());
         let open = self.opened()?;
+        let read = entries_read(&mut open.connection, &keys, at).await?;
         let script = Script::new(PLACE);
         let mut call = script.key(keys.stream());
-        call.key(open.lease.key()).key(keys.groups());
+        call.key(open.lease.key()).key(keys.groups()).key(keys.resume(&group));
         call.arg(open.lease.token()).arg(&group).arg(at.to_string()).arg(read);
         let done: i64 = open.connection.run(&call).await?;
         open.seen = at;
@@ -280,20 +318,26 @@ impl Inlet for RedisInlet {
 
     async fn settle(&mut self, settlement: &Settlement) -> Result<Held<()>, TransportError> {
         let Some(mark) = settlement.ids.iter().max() else { return Ok(Held::Yes(())) };
-        let (keys, group) = (self.keys.clone(), self.group.clone());
+        let (keys, lane, group) = (self.keys.clone(), self.lane.clone(), self.group.clone());
         let open = self.opened()?;
         let script = Script::new(SETTLE);
-        let mut call = script.key(keys.stream());
-        call.key(open.lease.key()).key(keys.groups()).key(keys.dead());
+        let mut call = script.key(lane.stream());
+        call.key(open.lease.key()).key(lane.groups()).key(keys.dead()).key(keys.dead_counts());
         call.arg(open.lease.token()).arg(&group).arg(mark.to_string()).arg(settlement.ids.len());
+        // What was replayed has no other reader.
+        call.arg(if lane == keys { "" } else { "drop" });
         for id in &settlement.ids {
             call.arg(id.to_string());
         }
         for letter in &settlement.letters {
-            let fields = letter_fields(letter);
+            let (fields, counts) = (letter.to_fields(), letter.counts());
             call.arg(fields.len() * 2);
             for (name, value) in fields {
                 call.arg(name).arg(value);
+            }
+            call.arg(counts.len() * 2);
+            for (reason, rows) in counts {
+                call.arg(reason.code()).arg(rows);
             }
         }
         Ok(kept(open.connection.run(&call).await?))
@@ -302,6 +346,12 @@ impl Inlet for RedisInlet {
     async fn burial_room(&mut self, bytes: usize) -> Result<Option<String>, TransportError> {
         let (keys, max) = (self.keys.clone(), self.settings.dead_bytes_max);
         dead_room(&mut self.opened()?.connection, &keys, max, bytes).await
+    }
+
+    async fn turn(&mut self) -> Result<Held<()>, TransportError> {
+        let (keys, group) = (self.keys.clone(), self.group.clone());
+        let open = self.opened()?;
+        replay::end(&mut open.connection, &keys, &group, open.lease.key(), open.lease.token()).await.map(kept)
     }
 
     async fn close(&mut self) {

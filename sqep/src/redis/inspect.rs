@@ -4,7 +4,7 @@ use redis::Value;
 use serde::Serialize;
 
 use super::{Connection, Server, keys::Keys, outlet::backlogs, reply};
-use crate::{EntryId, transport::TransportError, wire::Entry};
+use crate::{EntryId, Kind, transport::TransportError, wire::Entry};
 
 /// One stream.
 #[derive(Debug, Clone, Serialize)]
@@ -87,6 +87,11 @@ impl Inspector {
                 return Ok(keys);
             }
         }
+    }
+
+    /// Over how many partitions a stream is spread, as its first source said.
+    pub async fn partitions(&mut self, prefix: &str, kind: Kind) -> Result<Option<u16>, TransportError> {
+        self.connection.ask(redis::cmd("GET").arg(Keys::new(prefix, kind, 0).partitions())).await
     }
 
     /// How one stream stands.

@@ -1,11 +1,11 @@
 //! Names of keys. All keys of one partition share a hash tag, so that they share a slot of a cluster.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Kind;
 
 /// Section `stream` of every program's configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamSettings {
     /// What the stream holds: `bar:1d`, `bar:1m` and so on.
@@ -24,6 +24,13 @@ pub struct StreamSettings {
     pub memory_percent_max: u64,
     /// Bytes of dead letters a stream may have; over it, refusing and burying wait.
     pub dead_bytes_max: u64,
+    /// Hours an entry stays at least, also when every counted group has settled it; fewer when memory is short
+    /// (`memory_percent_max`).
+    pub keep_hours_min: u64,
+    /// Hours a group that does not count, or a stream nobody reads, keeps an entry at most; 0: without end.
+    pub keep_hours_max: u64,
+    /// Seconds between two trims by a publisher; 0: it leaves trimming to `sqep trim`.
+    pub trim_interval_s: u64,
 }
 
 impl Default for StreamSettings {
@@ -37,6 +44,9 @@ impl Default for StreamSettings {
             backlog_entries_max: 50_000,
             memory_percent_max: 80,
             dead_bytes_max: 256 << 20,
+            keep_hours_min: 24,
+            keep_hours_max: 168,
+            trim_interval_s: 60,
         }
     }
 }
@@ -73,6 +83,11 @@ impl Keys {
         format!("{}:dead", self.stream)
     }
 
+    /// Hash: reason → rows in the dead letters.
+    pub fn dead_counts(&self) -> String {
+        format!("{}:dead:counts", self.stream)
+    }
+
     /// Hash: group → id up to which it has settled.
     pub fn groups(&self) -> String {
         format!("{}:groups", self.stream)
@@ -83,6 +98,16 @@ impl Keys {
         format!("{}:lease:{group}", self.stream)
     }
 
+    /// Where the operator lets a group go on; gone when its reader has heard it.
+    pub fn resume(&self, group: &str) -> String {
+        format!("{}:resume:{group}", self.stream)
+    }
+
+    /// Hash: hour → when that was seen, and the entries added until then; of one day.
+    pub fn grown(&self) -> String {
+        format!("{}:grown", self.stream)
+    }
+
     /// Random, set once.
     pub fn born(&self) -> String {
         format!("{}:born", self.stream)
@@ -91,6 +116,21 @@ impl Keys {
     /// The id up to which the stream was trimmed.
     pub fn trimmed(&self) -> String {
         format!("{}:trimmed", self.stream)
+    }
+
+    /// Over how many partitions the stream is spread; kept beside the first.
+    pub fn partitions(&self) -> String {
+        format!("{}:partitions", self.stream)
+    }
+
+    /// The stream on which one group is given the past, and the keys beside it.
+    pub fn replay(&self, group: &str) -> Keys {
+        Keys { stream: format!("{}:replay:{group}", self.stream) }
+    }
+
+    /// Hash: group → what is replayed to it and how far that is.
+    pub fn replays(&self) -> String {
+        format!("{}:replays", self.stream)
     }
 
     /// The one source of the stream.

@@ -3,11 +3,17 @@
 use anyhow::{Context, anyhow};
 use redis::{Pipeline, Value};
 
-use super::{Connection, Server, keys::Keys, keys::StreamSettings, reply};
+use super::{
+    Connection, Server,
+    groups::counts,
+    keys::{Keys, StreamSettings},
+    replay, reply,
+    trim::Trimmer,
+};
 use crate::{
     Cursors, EntryId, Stamp, Totals,
     letter::Letter,
-    transport::{Outgoing, Outlet, Published, Transaction, TransportError},
+    transport::{Outgoing, Outlet, Published, Transaction, TransportError, end_of_replay},
     wire,
 };
 
@@ -17,15 +23,20 @@ pub struct RedisOutlet {
     server: Server,
     settings: StreamSettings,
     source: String,
+    /// The group that is given a past by this outlet.
+    replayed_to: Option<String>,
+    /// Its replay on each partition.
+    replays: Vec<(Keys, String, replay::State)>,
     connection: Option<Connection>,
     judged: bool,
     asked: u32,
     /// Memory or dead letters held the source back when last asked.
     full: bool,
+    trimmer: Trimmer,
 }
 
-/// Fields of an original entry that a letter keeps at most.
-const FIELDS_MAX: usize = 1_000;
+/// Entries of a past that lie ready at most, a partition: some 64 MiB.
+const REPLAY_ENTRIES_MAX: u64 = 1_000;
 /// A prefix keeps a source's own names apart from ours.
 const FIELD: &str = "f:";
 
@@ -33,9 +44,12 @@ impl RedisOutlet {
     /// For `source` on the stream of the settings.
     pub fn new(server: Server, settings: StreamSettings, source: &str) -> RedisOutlet {
         RedisOutlet {
+            trimmer: Trimmer::new(&settings),
             server,
             settings,
             source: source.to_owned(),
+            replayed_to: None,
+            replays: Vec::new(),
             connection: None,
             judged: false,
             asked: 0,
@@ -43,8 +57,24 @@ impl RedisOutlet {
         }
     }
 
+    /// For the past that is replayed to `group`, on streams of its own that hold what `group` has not settled.
+    pub fn replaying(server: Server, settings: StreamSettings, group: &str) -> RedisOutlet {
+        let settings = StreamSettings {
+            groups: vec![group.to_owned()],
+            backlog_entries_max: settings.backlog_entries_max.min(REPLAY_ENTRIES_MAX),
+            trim_interval_s: 0,
+            ..settings
+        };
+        let replayed_to = Some(group.to_owned());
+        RedisOutlet { replayed_to, ..RedisOutlet::new(server, settings, replay::SOURCE) }
+    }
+
     fn keys(&self, partition: u16) -> Keys {
-        Keys::new(&self.settings.prefix, self.settings.kind, partition)
+        let keys = Keys::new(&self.settings.prefix, self.settings.kind, partition);
+        match &self.replayed_to {
+            Some(group) => keys.replay(group),
+            None => keys,
+        }
     }
 
     async fn connected(&mut self) -> Result<Connection, TransportError> {
@@ -54,6 +84,24 @@ impl RedisOutlet {
         let connection = self.server.connect().await?;
         self.connection = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// A past is published only to a group that waits for it.
+    async fn awaited(&mut self, connection: &mut Connection) -> Result<(), TransportError> {
+        let Some(group) = self.replayed_to.clone() else { return Ok(()) };
+        self.replays.clear();
+        for partition in 0..self.settings.partitions {
+            let keys = Keys::new(&self.settings.prefix, self.settings.kind, partition);
+            let Some(state) = replay::state(connection, &keys, &group).await? else {
+                return Err(TransportError::Wrong(anyhow!(
+                    "the replay to group {group:?} on {} is gone from the server: its reader has finished it, the \
+                     server was emptied, or the group was retired; see `sqep status`, and begin again if need be",
+                    keys.stream()
+                )));
+            };
+            self.replays.push((keys, group.clone(), state));
+        }
+        Ok(())
     }
 
     /// Only one source a stream, unless shared.
@@ -70,6 +118,16 @@ impl RedisOutlet {
             "stream {stream} is fed by source {owner:?}; {source:?} would overwrite its rows. Use another \
              stream.prefix, or set stream.share = true if the last one shall win"
         )))
+    }
+
+    /// Says over how many partitions the stream is spread, where nobody has; a full server refuses to set anything.
+    async fn part(&self, connection: &mut Connection) -> Result<(), TransportError> {
+        let (first, partitions) = (self.keys(0), self.settings.partitions);
+        if !connection.ask::<bool>(redis::cmd("EXISTS").arg(first.partitions())).await? {
+            let mut set = redis::cmd("SET");
+            connection.ask::<Value>(set.arg(first.partitions()).arg(partitions).arg("NX")).await?;
+        }
+        parted(connection, &first, partitions).await
     }
 
     async fn stored(&self, connection: &mut Connection) -> Result<Cursors, TransportError> {
@@ -92,7 +150,8 @@ impl RedisOutlet {
         let records = entry.records.to_string();
         let keys = self.keys(entry.partition);
         let command = pipeline.cmd("XADD").arg(keys.stream()).arg("*");
-        let fields = wire::envelope(entry.kind, &self.source, entry.encoding, &records, &entry.payload);
+        let source = entry.source.as_deref().unwrap_or(&self.source);
+        let fields = wire::envelope(entry.kind, source, entry.encoding, &records, &entry.payload);
         for (name, value) in fields {
             command.arg(name).arg(value);
         }
@@ -102,7 +161,13 @@ impl RedisOutlet {
     async fn counted_groups(&self, connection: &mut Connection) -> Result<Option<String>, TransportError> {
         for partition in 0..self.settings.partitions {
             let keys = self.keys(partition);
-            let backlogs = backlogs(connection, &keys).await?;
+            let mut backlogs = claimed(connection, &keys, None).await?;
+            // Only then asked for, since it needs the right to read bars: a user without it waits by the server's word.
+            if backlogs.groups.iter().any(|group| group.unsettled > self.settings.backlog_entries_max)
+                && let Ok(last) = last_id(connection, &keys).await
+            {
+                backlogs = claimed(connection, &keys, Some(last)).await?;
+            }
             let named = &self.settings.groups;
             for name in named.iter().filter(|name| !backlogs.groups.iter().any(|group| group.name == **name))
             {
@@ -110,10 +175,15 @@ impl RedisOutlet {
                     return Ok(Some(format!("group {name:?} of stream.groups has settled nothing yet")));
                 }
             }
-            let counts = |name: &String| named.is_empty() || named.contains(name);
-            let over =
-                |group: &&Backlog| counts(&group.name) && group.unsettled > self.settings.backlog_entries_max;
-            if let Some(group) = backlogs.groups.iter().find(over) {
+            let over = |group: &&Backlog| {
+                counts(named, &group.name) && group.unsettled > self.settings.backlog_entries_max
+            };
+            // Most often none, and then nothing more is asked.
+            let late: Vec<&Backlog> = backlogs.groups.iter().filter(over).collect();
+            // Whoever is given the past is behind by design, and holds back nobody but the trimmer.
+            let replayed =
+                if late.is_empty() { Vec::new() } else { replay::groups(connection, &keys).await? };
+            if let Some(group) = late.iter().find(|group| !replayed.contains(&group.name)) {
                 let (stream, max) = (keys.stream(), self.settings.backlog_entries_max);
                 return Ok(Some(format!(
                     "group {:?} has {} unsettled entries on {stream}, more than stream.backlog_entries_max = {max}; \
@@ -125,10 +195,13 @@ impl RedisOutlet {
         Ok(None)
     }
 
-    async fn memory(&self, connection: &mut Connection) -> Result<Option<String>, TransportError> {
-        let health = connection.health().await?;
+    async fn memory(&mut self, connection: &mut Connection) -> Result<Option<String>, TransportError> {
         let percent = self.settings.memory_percent_max;
-        if health.bytes_max > 0 && health.used_bytes * 100 > health.bytes_max * percent {
+        let mut health = connection.usage().await?;
+        if health.over(percent) && self.trimmer.pressed(connection).await {
+            health = connection.usage().await?;
+        }
+        if health.over(percent) {
             let (used, max) = (health.used_bytes >> 20, health.bytes_max >> 20);
             return Ok(Some(format!(
                 "redis uses {used} MiB, over {percent} % of its maxmemory of {max} MiB"
@@ -136,6 +209,26 @@ impl RedisOutlet {
         }
         dead_room(connection, &self.keys(0), self.settings.dead_bytes_max, 0).await
     }
+}
+
+/// Holds the number of partitions against the stream's, which its first source sets: with another number the rows of a
+/// symbol would lie on two streams, in no order.
+pub(super) async fn parted(
+    connection: &mut Connection,
+    first: &Keys,
+    partitions: u16,
+) -> Result<(), TransportError> {
+    let stored: Option<u16> = connection.ask(redis::cmd("GET").arg(first.partitions())).await?;
+    let stored = stored.unwrap_or(partitions);
+    if stored == partitions {
+        return Ok(());
+    }
+    let stream = first.stream();
+    Err(TransportError::Wrong(anyhow!(
+        "stream {stream} is spread over {stored} partitions, and stream.partitions = {partitions}: the rows of a symbol \
+         would lie on two streams, in no order. Set stream.partitions = {stored}; or, to change it, give the world a \
+         new stream.prefix and fill that from the archive with `sqep replay`"
+    )))
 }
 
 /// Whether the dead letters of a partition have room for `bytes` more.
@@ -150,8 +243,8 @@ pub(super) async fn dead_room(
     let after = used.unwrap_or(0).saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     Ok((after > bytes_max).then(|| {
         format!(
-            "the dead letters in {dead} have reached stream.dead_bytes_max = {bytes_max}: look at them, then delete \
-             what is not needed or raise the limit"
+            "the dead letters in {dead} have reached stream.dead_bytes_max = {bytes_max}: look at them with `sqep dead \
+             list`, then redrive or purge them, or raise the limit"
         )
     }))
 }
@@ -175,59 +268,42 @@ pub(super) struct Backlogs {
 /// Unsettled = pending + never handed out. The server's own figure for the latter is nil or wrong once a stream was
 /// trimmed ahead of a group; then the length of the stream bounds it.
 pub(super) async fn backlogs(connection: &mut Connection, keys: &Keys) -> Result<Backlogs, TransportError> {
+    let last = last_id(connection, keys).await?;
+    claimed(connection, keys, Some(last)).await
+}
+
+/// As [`backlogs`]; where `last`, the stream's last id, is not at hand, by the server's figure alone.
+async fn claimed(
+    connection: &mut Connection,
+    keys: &Keys,
+    last: Option<EntryId>,
+) -> Result<Backlogs, TransportError> {
     let length: u64 = connection.ask(redis::cmd("XLEN").arg(keys.stream())).await?;
     let groups = connection.try_ask(redis::cmd("XINFO").arg("GROUPS").arg(keys.stream())).await?;
     let Some(Value::Array(groups)) = groups else { return Ok(Backlogs { length, groups: Vec::new() }) };
-    let last = last_id(connection, keys).await?;
     let groups = groups.iter().map(|group| {
         let delivered = reply::member(group, "last-delivered-id").map(reply::id).unwrap_or_default();
         let pending = reply::number(reply::member(group, "pending")).unwrap_or(0);
-        let lag =
-            if delivered >= last { 0 } else { reply::number(reply::member(group, "lag")).unwrap_or(length) };
+        let lag = match last {
+            Some(last) if delivered >= last => 0,
+            _ => reply::number(reply::member(group, "lag")).unwrap_or(length),
+        };
         let name = reply::member(group, "name").map(reply::text).unwrap_or_default();
         Backlog { name, pending, unsettled: pending + lag.min(length), delivered }
     });
     Ok(Backlogs { length, groups: groups.collect() })
 }
 
-/// The last id a stream gave out; zero for a stream that is not there.
-pub(super) async fn last_id(connection: &mut Connection, keys: &Keys) -> Result<EntryId, TransportError> {
-    let info = connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(keys.stream())).await?;
-    Ok(info
-        .as_ref()
-        .and_then(|info| reply::member(info, "last-generated-id"))
-        .map(reply::id)
-        .unwrap_or_default())
-}
-
 /// Adds a letter to a pipeline.
-fn bury(pipeline: &mut Pipeline, dead: &str, letter: &Letter) {
-    let command = pipeline.cmd("XADD").arg(dead).arg("*");
-    for (name, value) in letter_fields(letter) {
+fn bury(pipeline: &mut Pipeline, keys: &Keys, letter: &Letter) {
+    let command = pipeline.cmd("XADD").arg(keys.dead()).arg("*");
+    for (name, value) in letter.to_fields() {
         command.arg(name).arg(value);
     }
     command.ignore();
-}
-
-/// A letter as fields of an entry: who, what, why, and the fields of the original behind `e:`.
-pub(super) fn letter_fields(letter: &Letter) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let rows = serde_json::to_vec(&letter.refusals).unwrap_or_default();
-    let own: [(&str, Vec<u8>); 7] = [
-        ("v", wire::VERSION.into()),
-        ("by", letter.by.name().into()),
-        ("name", letter.name.clone().into()),
-        ("origin", letter.origin.clone().into()),
-        ("reason", letter.reason().into()),
-        ("n", letter.rows().to_string().into()),
-        ("rows", rows),
-    ];
-    // An entry of ours has six fields; of a foreign one as many are kept as a script can pass on.
-    let original = letter
-        .fields
-        .iter()
-        .take(FIELDS_MAX)
-        .map(|(name, value)| ([b"e:", name.as_slice()].concat(), value.clone()));
-    own.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).chain(original).collect()
+    for (reason, rows) in letter.counts() {
+        pipeline.cmd("HINCRBY").arg(keys.dead_counts()).arg(reason.code()).arg(rows).ignore();
+    }
 }
 
 impl Outlet for RedisOutlet {
@@ -238,7 +314,9 @@ impl Outlet for RedisOutlet {
             connection.fit().await?;
             self.judged = true;
         }
+        self.awaited(&mut connection).await?;
         self.alone(&mut connection).await?;
+        self.part(&mut connection).await?;
         self.stored(&mut connection).await
     }
 
@@ -257,22 +335,15 @@ impl Outlet for RedisOutlet {
             connection.ask::<()>(&redis::cmd("UNWATCH")).await?;
             return Ok(Published::Conflict);
         }
-        let (first, others): (Vec<&Outgoing>, Vec<&Outgoing>) =
-            transaction.entries.iter().partition(|entry| entry.partition == 0);
-        if !others.is_empty() {
-            let mut pipeline = redis::pipe();
-            for entry in others {
-                self.add(&mut pipeline, entry);
-            }
-            connection.ask_all::<()>(&pipeline).await?;
-        }
         let mut pipeline = redis::pipe();
         pipeline.atomic();
-        for entry in first {
+        for entry in &transaction.entries {
             self.add(&mut pipeline, entry);
         }
+        // What is replayed goes away; its letters stay beside the stream.
+        let dead = Keys::new(&self.settings.prefix, self.settings.kind, 0);
         for letter in &transaction.letters {
-            bury(&mut pipeline, &keys.dead(), letter);
+            bury(&mut pipeline, &dead, letter);
         }
         let totals = serde_json::to_string(&transaction.totals)
             .context("totals as text")
@@ -282,6 +353,11 @@ impl Outlet for RedisOutlet {
         set.arg("totals").arg(totals);
         for (name, value) in &transaction.changed {
             set.arg(format!("{FIELD}{name}")).arg(value);
+        }
+        if transaction.changed.contains(&end_of_replay()) {
+            for (keys, group, state) in &self.replays {
+                pipeline.cmd("HSET").arg(keys.replays()).arg(group).arg(state.done()).ignore();
+            }
         }
         for name in &transaction.forget {
             pipeline.cmd("HDEL").arg(&cursor).arg(format!("{FIELD}{name}")).ignore();
@@ -294,6 +370,7 @@ impl Outlet for RedisOutlet {
 
     async fn room(&mut self) -> Result<Option<String>, TransportError> {
         let mut connection = self.connected().await?;
+        self.trimmer.now_and_then(&mut connection).await;
         if let Some(reason) = self.counted_groups(&mut connection).await? {
             return Ok(Some(reason));
         }

@@ -26,15 +26,6 @@ pub(super) fn number(value: Option<&Value>) -> Option<u64> {
     value.and_then(|value| Option::<u64>::from_redis_value_ref(value).ok().flatten())
 }
 
-/// The value of `CONFIG GET` of one name.
-pub(super) fn config_value(value: &Value) -> String {
-    match value {
-        Value::Array(items) => items.get(1).map(text).unwrap_or_default(),
-        Value::Map(pairs) => pairs.first().map(|(_, value)| text(value)).unwrap_or_default(),
-        _ => String::new(),
-    }
-}
-
 /// Entries of one stream out of the reply to `XREADGROUP` or `XREAD`; none for nil.
 pub(super) fn entries_of_streams(value: Value) -> Vec<Entry> {
     let per_stream = match value {

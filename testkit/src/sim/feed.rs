@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::NaiveDate;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sqep::{
-    Calendar, Chunk, Cursors, DayBar, Exchange, Reason, Record, Refusal, Source, Symbol, anyhow,
-    check::Finding,
+    Calendar, Chunk, Cursors, DayBar, Exchange, Past, Reason, Record, Refusal, Source, Symbol, anyhow,
+    check::Finding, transport::end_of_replay,
 };
 
 use super::Poison;
@@ -96,6 +96,8 @@ pub struct Feed {
     at: usize,
     chunk: usize,
     idle: bool,
+    past: bool,
+    ended: bool,
 }
 
 /// The cursor field.
@@ -104,7 +106,12 @@ const FIELD: &str = "rows";
 impl Feed {
     /// A source that hands over at most `chunk` rows at a time.
     pub fn new(script: Script, chunk: usize) -> Feed {
-        Feed { script, at: 0, chunk: chunk.max(1), idle: false }
+        Feed { script, at: 0, chunk: chunk.max(1), idle: false, past: false, ended: false }
+    }
+
+    /// The same rows as they come out of an archive: with the versions they had, below those of any entry.
+    pub fn of_the_past(script: Script, chunk: usize) -> Feed {
+        Feed { past: true, ..Feed::new(script, chunk) }
     }
 }
 
@@ -112,12 +119,18 @@ impl Source for Feed {
     type Record = DayBar;
 
     async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
+        self.ended = false;
         self.at = cursors.fields.get(FIELD).map_or(Ok(0), |text| text.parse())?;
         Ok(())
     }
 
     async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
         let lines = &self.script.lines[self.at.min(self.script.lines.len())..];
+        if lines.is_empty() && self.past && !self.ended {
+            self.ended = true;
+            let (name, value) = end_of_replay();
+            return Ok(Some(Chunk { cursor: vec![(name, Some(value))], ..Chunk::empty("script") }));
+        }
         if lines.is_empty() {
             return Ok(None);
         }
@@ -136,6 +149,10 @@ impl Source for Feed {
                 Line::Refused => chunk.refused.push(refused(row)),
                 Line::Skipped => *chunk.skipped.entry(Reason::Suspended).or_default() += 1,
             }
+        }
+        if self.past {
+            let versions = chunk.lines.clone();
+            chunk.past = Some(Past { source: "feed".into(), versions });
         }
         self.at += lines.len().min(self.chunk);
         chunk.cursor.push((FIELD.to_owned(), Some(self.at.to_string())));

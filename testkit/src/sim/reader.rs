@@ -1,6 +1,6 @@
 //! The way off the simulated stream, under a lease that passes when its holder is paused.
 
-use std::{ops::Bound, time::Duration};
+use std::{collections::BTreeMap, ops::Bound, time::Duration};
 
 use rand::Rng;
 use sqep::{
@@ -10,7 +10,11 @@ use sqep::{
 };
 use tokio::time::Instant;
 
-use super::{Shared, World, server::Group, writer::gone};
+use super::{
+    Shared, World,
+    server::{Group, Past, State},
+    writer::gone,
+};
 
 /// How long a lease lasts without a sign of life.
 const LEASE: Duration = Duration::from_secs(30);
@@ -72,12 +76,22 @@ impl FakeInlet {
             settled: state.group.as_ref().map(|group| group.settled),
             last: state.last,
             trimmed: EntryId::ZERO,
+            resume: None,
+            replay: state.past.as_ref().map(Past::how_far),
         }))
     }
 
     fn asks_for_more(&self, world: &mut World) {
         let owes = world.store.owes(self.reader);
         world.promise(!owes, "the loop asked for more while a batch was refused and not yet written");
+    }
+}
+
+/// Where entries come from: the past as long as there is one, then the stream.
+fn lane(state: &mut State) -> Option<(&mut Group, &BTreeMap<EntryId, Entry>)> {
+    match &mut state.past {
+        Some(past) => Some((&mut past.group, &past.entries)),
+        None => state.group.as_mut().map(|group| (group, &state.entries)),
     }
 }
 
@@ -113,11 +127,10 @@ impl Inlet for FakeInlet {
     async fn pending(&mut self, after: EntryId) -> Result<Held<Vec<Entry>>, TransportError> {
         let found = self.guarded(|world| {
             let count = world.rng.random_range(1..6);
-            let state = &world.server.state;
-            let group = state.group.as_ref()?;
+            let (group, entries) = lane(&mut world.server.state)?;
             let ids = group.pending.range((Bound::Excluded(after), Bound::Unbounded)).take(count);
             Some(
-                ids.map(|id| state.entries.get(id).cloned().unwrap_or(Entry { id: *id, fields: Vec::new() }))
+                ids.map(|id| entries.get(id).cloned().unwrap_or(Entry { id: *id, fields: Vec::new() }))
                     .collect(),
             )
         });
@@ -143,11 +156,10 @@ impl Inlet for FakeInlet {
             world.promise(!owes, "the loop asked for more while a batch was refused and not yet written");
             world.promise(recovered, "the loop asked for new entries before it had read all pending ones");
             let count = world.rng.random_range(1..6);
-            let state = &mut world.server.state;
-            let group = state.group.as_mut()?;
+            let (group, entries) = lane(&mut world.server.state)?;
             let after = (Bound::Excluded(group.delivered), Bound::Unbounded);
             let entries: Vec<Entry> =
-                state.entries.range(after).take(count).map(|(_, entry)| entry.clone()).collect();
+                entries.range(after).take(count).map(|(_, entry)| entry.clone()).collect();
             group.pending.extend(entries.iter().map(|entry| entry.id));
             group.delivered = entries.last().map_or(group.delivered, |entry| entry.id);
             Some(entries)
@@ -162,7 +174,7 @@ impl Inlet for FakeInlet {
     async fn settle(&mut self, settlement: &Settlement) -> Result<Held<()>, TransportError> {
         let settle = |world: &mut World| {
             let state = &mut world.server.state;
-            let group = state.group.as_mut()?;
+            let (group, _) = lane(state)?;
             group.pending.retain(|id| !settlement.ids.contains(id));
             group.settled = settlement.ids.iter().max().copied().unwrap_or(group.settled);
             state.dead.extend(settlement.letters.iter().cloned());
@@ -178,6 +190,15 @@ impl Inlet for FakeInlet {
     async fn burial_room(&mut self, _bytes: usize) -> Result<Option<String>, TransportError> {
         let mut world = self.world.lock();
         Ok(world.happens(|faults| faults.step).then(|| "the dead letters are full at the moment".to_owned()))
+    }
+
+    async fn turn(&mut self) -> Result<Held<()>, TransportError> {
+        let done = self.guarded(|world| {
+            let past = world.server.state.past.take();
+            let settled = past.is_none_or(|past| past.done && past.group.pending.is_empty());
+            world.promise(settled, "the loop turned to the stream before the past was done and settled");
+        });
+        done.await
     }
 
     async fn close(&mut self) {

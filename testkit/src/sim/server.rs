@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sqep::{Cursors, EntryId, Mark, letter::Letter, wire::Entry};
+use sqep::{Cursors, EntryId, Mark, letter::Letter, transport::Replay, wire::Entry};
 use tokio::time::Instant;
 
 /// How many earlier states a fail-over may fall back to.
@@ -20,6 +20,23 @@ pub(super) struct Group {
     pub(super) settled: EntryId,
 }
 
+/// The past that is being given to the group.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Past {
+    pub(super) entries: BTreeMap<EntryId, Entry>,
+    pub(super) last: EntryId,
+    pub(super) group: Group,
+    pub(super) cursors: Cursors,
+    pub(super) done: bool,
+    after: EntryId,
+}
+
+impl Past {
+    pub(super) fn how_far(&self) -> Replay {
+        Replay { after: self.after, done: self.done }
+    }
+}
+
 /// Everything a flush or a fail-over takes back.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
@@ -27,6 +44,7 @@ pub(super) struct State {
     pub(super) entries: BTreeMap<EntryId, Entry>,
     pub(super) last: EntryId,
     pub(super) group: Option<Group>,
+    pub(super) past: Option<Past>,
     pub(super) cursors: Cursors,
     pub(super) dead: Vec<Letter>,
 }
@@ -101,6 +119,29 @@ impl Server {
             self.earlier.pop_front();
         }
         self.earlier.push_back(self.state.clone());
+    }
+
+    /// Makes the group and lets it wait for its past, unless it does already.
+    pub fn begin_past(&mut self) {
+        if self.state.past.is_some() {
+            return;
+        }
+        // The stream is read from its beginning, but its ids go on above those of whatever it held before.
+        self.state.group = Some(Group::default());
+        self.state.past = Some(Past::default());
+    }
+
+    /// Whether the group waits for more of its past.
+    pub fn awaits_past(&self) -> bool {
+        self.state.past.as_ref().is_some_and(|past| !past.done)
+    }
+
+    pub(super) fn append_past(&mut self, fields: Vec<(Vec<u8>, Vec<u8>)>) {
+        let by_clock = EntryId::new(self.clock_ms, 0);
+        let Some(past) = &mut self.state.past else { return };
+        let id = by_clock.max(past.last.next());
+        past.last = id;
+        past.entries.insert(id, Entry { id, fields });
     }
 
     /// Letters that are there now.

@@ -2,7 +2,7 @@
 
 use sqep::{
     Cursors, Stamp,
-    transport::{Outlet, Published, Transaction, TransportError},
+    transport::{Outlet, Published, Transaction, TransportError, end_of_replay},
     wire,
 };
 
@@ -13,6 +13,7 @@ use super::Shared;
 pub struct FakeOutlet {
     world: Shared,
     source: String,
+    past: bool,
 }
 
 pub(super) fn gone(what: &str) -> TransportError {
@@ -22,7 +23,12 @@ pub(super) fn gone(what: &str) -> TransportError {
 impl FakeOutlet {
     /// For one source.
     pub fn new(world: Shared, source: &str) -> FakeOutlet {
-        FakeOutlet { world, source: source.to_owned() }
+        FakeOutlet { world, source: source.to_owned(), past: false }
+    }
+
+    /// For the past that the group waits for.
+    pub fn of_the_past(world: Shared) -> FakeOutlet {
+        FakeOutlet { world, source: "past".to_owned(), past: true }
     }
 }
 
@@ -34,7 +40,13 @@ impl Outlet for FakeOutlet {
         if world.happens(|faults| faults.step) {
             return Err(gone("connection refused"));
         }
-        Ok(world.server.state.cursors.clone())
+        if !self.past {
+            return Ok(world.server.state.cursors.clone());
+        }
+        match &world.server.state.past {
+            Some(past) => Ok(past.cursors.clone()),
+            None => Err(TransportError::Wrong(std::io::Error::other("nobody waits for a past").into())),
+        }
     }
 
     async fn publish(
@@ -48,18 +60,32 @@ impl Outlet for FakeOutlet {
         if world.happens(|faults| faults.step) {
             return Err(gone("connection reset before the request"));
         }
-        if world.server.state.cursors.stamp != *expected {
+        let state = &world.server.state;
+        let stored =
+            if self.past { state.past.as_ref().map(|past| &past.cursors) } else { Some(&state.cursors) };
+        if stored.is_none_or(|stored| stored.stamp != *expected) {
             return Ok(Published::Conflict);
         }
         for entry in &transaction.entries {
             let records = entry.records.to_string();
-            let fields = wire::envelope(entry.kind, &self.source, entry.encoding, &records, &entry.payload);
+            let source = entry.source.as_deref().unwrap_or(&self.source);
+            let fields = wire::envelope(entry.kind, source, entry.encoding, &records, &entry.payload);
             let owned = fields.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
-            world.server.append(owned.into());
+            match self.past {
+                true => world.server.append_past(owned.into()),
+                false => drop(world.server.append(owned.into())),
+            }
         }
         world.server.state.dead.extend(transaction.letters.iter().cloned());
         // As the real one does: changed fields are set, not the whole.
-        let stored = &mut world.server.state.cursors;
+        let state = &mut world.server.state;
+        if let (Some(past), true) = (&mut state.past, transaction.changed.contains(&end_of_replay())) {
+            past.done = true;
+        }
+        let stored = match (&mut state.past, self.past) {
+            (Some(past), true) => &mut past.cursors,
+            _ => &mut state.cursors,
+        };
         stored.stamp = transaction.stamp.clone();
         stored.totals = transaction.totals.clone();
         stored.fields.extend(transaction.changed.iter().cloned());

@@ -12,6 +12,7 @@ use sqep::{
 fn transaction(cursors: &Cursors, payloads: &[&str]) -> Transaction {
     let entry = |payload: &&str| Outgoing {
         partition: 0,
+        source: None,
         kind: DayBar::TYPE,
         encoding: Encoding::Csv,
         records: 1,

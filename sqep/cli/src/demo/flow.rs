@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     home::Home,
-    programs::{Programs, Running},
+    programs::{Connector, Programs, Running},
 };
 use crate::{
     generate::SIDE_NAMES,
@@ -63,6 +63,14 @@ pub(super) struct Flow {
     pub(super) settled: Duration,
     /// What the source says of files it could not take.
     pub(super) complaint: Option<String>,
+    /// Entries that each group besides the archive's has settled.
+    pub(super) groups: Vec<(String, u64)>,
+}
+
+/// A consumer at work.
+struct Reader {
+    group: String,
+    running: Running,
 }
 
 /// Moves everything, and returns when it is settled and the programs have ended.
@@ -77,27 +85,54 @@ pub(super) async fn run(
     let key = Keys::new("sqep", job.kind, 0).stream().to_owned();
     let before = totals(&inspector.stream(&key).await?);
     let start = Instant::now();
-    let mut parquet = Running::start(&programs.parquet, &parquet_arguments(job, home, server), home)?;
-    let mut csv = Running::start(&programs.csv, &csv_arguments(job, server), home)?;
+    let mut readers = readers(job, home, programs, server)?;
+    let mut producer = producer(job, home, programs, server)?;
     let mut watch = Watch::new(job.rows, before.appended, start);
     let watched = tokio::select! {
         () = stop.cancelled() => Err(stopped()),
-        watched = watch.until_settled(&mut inspector, &key, &mut csv, &mut parquet) => watched,
+        watched = watch.until_settled(&mut inspector, &key, &mut producer, &mut readers) => watched,
     };
     watch.bar.finish_and_clear();
-    // Both are asked before either is waited for.
-    csv.term();
-    parquet.term();
-    let ended = (csv.stop().await, parquet.stop().await);
-    let (published, settled, all) = watched?;
-    let (csv_status, parquet_status) = (ended.0?, ended.1?);
-    if !parquet_status.success() {
-        bail!("sqep-parquet ended with {parquet_status}{}", parquet.last_words());
+    // All are asked before any is waited for.
+    producer.term();
+    readers.iter_mut().for_each(|reader| reader.running.term());
+    let produced = producer.stop().await;
+    let mut ended = Vec::new();
+    for reader in &mut readers {
+        ended.push(reader.running.stop().await);
+    }
+    let (published, settled, status) = watched?;
+    let produced = produced?;
+    for (reader, status) in readers.iter().zip(ended) {
+        let status = status?;
+        if !status.success() {
+            bail!("{} ended with {status}{}", reader.running.name(), reader.running.last_words());
+        }
     }
     // Files it refused, for example: what came through all the same is worth a report.
-    let complaint =
-        (!csv_status.success()).then(|| format!("sqep-csv ended with {csv_status}{}", csv.last_words()));
-    Ok(Flow { run: all.since(&before), all, published, settled, complaint })
+    let complaint = (!produced.success())
+        .then(|| format!("{} ended with {produced}{}", producer.name(), producer.last_words()));
+    let (all, groups) = (totals(&status), settled_by(&status, &readers));
+    Ok(Flow { run: all.since(&before), all, published, settled, complaint, groups })
+}
+
+/// Starts `sqep-csv`, or what takes its place.
+fn producer(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> anyhow::Result<Running> {
+    match &programs.producer {
+        None => Running::start(&programs.csv, &csv_arguments(job, server), home),
+        Some(own) => Running::start(&own.program, &producer_arguments(own, job, server), home),
+    }
+}
+
+/// Starts `sqep-parquet` and the consumers beside it.
+fn readers(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> anyhow::Result<Vec<Reader>> {
+    let parquet = Running::start(&programs.parquet, &parquet_arguments(job, home, server), home)?;
+    let mut readers = vec![Reader { group: GROUP.to_owned(), running: parquet }];
+    for own in &programs.consumers {
+        let running = Running::start(&own.program, &consumer_arguments(own, job, home, server), home)?;
+        readers.push(Reader { group: own.name.clone(), running });
+    }
+    Ok(readers)
 }
 
 /// What is said when the user ends a demo.
@@ -140,6 +175,21 @@ fn parquet_arguments(job: &Job, home: &Home, server: &Embedded) -> Vec<String> {
     arguments
 }
 
+fn producer_arguments(own: &Connector, job: &Job, server: &Embedded) -> Vec<String> {
+    let mut arguments = vec!["--once".to_owned()];
+    arguments.extend(common(job, server));
+    arguments.extend(job.paths.iter().flat_map(|folder| set(&own.key("folder"), folder)));
+    arguments
+}
+
+fn consumer_arguments(own: &Connector, job: &Job, home: &Home, server: &Embedded) -> Vec<String> {
+    let mut arguments = common(job, server);
+    arguments.extend(set("reader.group", &own.name));
+    arguments.extend(set("reader.start", "earliest"));
+    arguments.extend(set(&own.key("root"), &home.out().join(&own.name).to_string_lossy()));
+    arguments
+}
+
 /// Progress so far.
 #[derive(Debug)]
 struct Watch {
@@ -170,32 +220,35 @@ impl Watch {
         Watch { start, before, bar, told: start, moved: start, seen: (0, 0) }
     }
 
-    /// Looks again and again until the files are read and the group has settled everything.
+    /// Looks again and again until the files are read and all groups have settled everything.
     async fn until_settled(
         &mut self,
         inspector: &mut Inspector,
         key: &str,
-        csv: &mut Running,
-        parquet: &mut Running,
-    ) -> anyhow::Result<(Duration, Duration, Totals)> {
+        producer: &mut Running,
+        readers: &mut [Reader],
+    ) -> anyhow::Result<(Duration, Duration, StreamStatus)> {
         let mut published = None;
         loop {
-            let read = csv.ended()?.is_some();
-            if let Some(status) = parquet.ended()? {
-                bail!("sqep-parquet ended too early, with {status}{}", parquet.last_words());
+            let read = producer.ended()?.is_some();
+            for running in readers.iter_mut().map(|reader| &mut reader.running) {
+                if let Some(status) = running.ended()? {
+                    bail!("{} ended too early, with {status}{}", running.name(), running.last_words());
+                }
             }
             let status = inspector.stream(key).await?;
             if read && published.is_none() {
                 published = Some(self.start.elapsed());
                 self.bar.set_message("archiving");
             }
-            let unsettled = unsettled(&status);
+            let unsettled = unsettled(&status, readers);
             self.tell(&totals(&status), unsettled)?;
             if let (Some(published), Some(0)) = (published, unsettled) {
-                return Ok((published, self.start.elapsed(), totals(&status)));
+                return Ok((published, self.start.elapsed(), status));
             }
             if self.moved.elapsed() > STILL_MAX {
-                bail!("nothing has moved for {STILL_MAX:?}{}{}", csv.last_words(), parquet.last_words());
+                let words: String = readers.iter().map(|reader| reader.running.last_words()).collect();
+                bail!("nothing has moved for {STILL_MAX:?}{}{words}", producer.last_words());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -212,7 +265,7 @@ impl Watch {
             self.told = Instant::now();
             let behind = unsettled.map_or_else(|| "all".to_owned(), count);
             say(&format!(
-                "{} bars on the stream, {behind} entries still to be archived",
+                "{} bars on the stream, {behind} entries still to be settled",
                 count(totals.appended)
             ))?;
         }
@@ -220,11 +273,24 @@ impl Watch {
     }
 }
 
-/// Entries that the archive does not hold yet; `None` while its group does not exist.
-fn unsettled(status: &StreamStatus) -> Option<u64> {
+/// Entries that the slowest group has not settled yet; `None` while one of them does not exist.
+fn unsettled(status: &StreamStatus, readers: &[Reader]) -> Option<u64> {
     if status.entries == 0 {
         return Some(0);
     }
-    let group = status.groups.iter().find(|group| group.group == GROUP)?;
+    let of = |reader: &Reader| backlog(status, &reader.group);
+    readers.iter().map(of).collect::<Option<Vec<u64>>>()?.into_iter().max()
+}
+
+/// Entries of a stream that a group has not settled; `None` if there is no such group.
+fn backlog(status: &StreamStatus, group: &str) -> Option<u64> {
+    let group = status.groups.iter().find(|found| found.group == group)?;
     Some(group.pending + group.lag)
+}
+
+/// What each group besides the archive's has settled, as the server counts it.
+fn settled_by(status: &StreamStatus, readers: &[Reader]) -> Vec<(String, u64)> {
+    let own = readers.iter().map(|reader| &reader.group).filter(|group| *group != GROUP);
+    let settled = |group: &String| status.entries - backlog(status, group).unwrap_or(status.entries);
+    own.map(|group| (group.clone(), settled(group))).collect()
 }

@@ -75,14 +75,14 @@ impl Home {
     /// Ends what an earlier demo left running: a server kept on purpose, or everything after a kill that could not be
     /// caught. The server goes last, as in a stop.
     pub(super) async fn end_leftovers(&self) -> anyhow::Result<()> {
-        end(&["sqep-csv", "sqep-parquet"], &self.state()).await?;
-        end(&["redis-server", "valkey-server"], &self.redis()).await
+        end(|name| name.starts_with("sqep-"), &self.state()).await?;
+        end(|name| ["redis-server", "valkey-server"].contains(&name), &self.redis()).await
     }
 }
 
 /// Asks processes to end, and waits until they have.
-async fn end(names: &[&str], folder: &Path) -> anyhow::Result<()> {
-    for pid in at_work(names, folder) {
+async fn end(ours: impl Fn(&str) -> bool, folder: &Path) -> anyhow::Result<()> {
+    for pid in at_work(&ours, folder) {
         tracing::info!("ending process {} of an earlier demo", pid.as_raw_nonzero());
         // It may end by itself at this moment.
         if let Err(error) = kill_process(pid, Signal::TERM) {
@@ -90,7 +90,7 @@ async fn end(names: &[&str], folder: &Path) -> anyhow::Result<()> {
         }
     }
     let since = Instant::now();
-    while let Some(pid) = at_work(names, folder).first() {
+    while let Some(pid) = at_work(&ours, folder).first() {
         if since.elapsed() > END_MAX {
             bail!("process {} of an earlier demo in {} does not end", pid.as_raw_nonzero(), folder.display());
         }
@@ -99,16 +99,16 @@ async fn end(names: &[&str], folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processes that go by one of these names and work in this folder: nobody but a demo's programs does.
-fn at_work(names: &[&str], folder: &Path) -> Vec<Pid> {
-    let ours = |process: &Path| {
+/// Processes that go by such a name and work in this folder: nobody but a demo's programs does.
+fn at_work(ours: impl Fn(&str) -> bool, folder: &Path) -> Vec<Pid> {
+    let found = |process: &Path| {
         let name = fs::read_to_string(process.join("comm")).ok()?;
         let here = fs::read_link(process.join("cwd")).ok()? == folder;
         let number = process.file_name()?.to_str()?.parse().ok()?;
-        Pid::from_raw(number).filter(|_| here && names.contains(&name.trim()))
+        Pid::from_raw(number).filter(|_| here && ours(name.trim()))
     };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    processes.filter_map(|process| ours(&process.ok()?.path())).collect()
+    processes.filter_map(|process| found(&process.ok()?.path())).collect()
 }
 
 #[cfg(test)]
@@ -131,8 +131,8 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let name = fs::read_to_string("/proc/self/comm").unwrap();
         let this = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(at_work(&[name.trim()], &here).contains(&this));
-        assert!(!at_work(&["redis-server"], &here).contains(&this), "another name");
-        assert_eq!(at_work(&[name.trim()], folder.path()), [], "another folder");
+        assert!(at_work(|found| found == name.trim(), &here).contains(&this));
+        assert!(!at_work(|found| found == "redis-server", &here).contains(&this), "another name");
+        assert_eq!(at_work(|found| found == name.trim(), folder.path()), [], "another folder");
     }
 }

@@ -24,11 +24,23 @@ const QUOTED_LINES: usize = 5;
 pub(super) struct Programs {
     pub(super) csv: PathBuf,
     pub(super) parquet: PathBuf,
+    /// Instead of `sqep-csv`.
+    pub(super) producer: Option<Connector>,
+    /// Beside `sqep-parquet`.
+    pub(super) consumers: Vec<Connector>,
+}
+
+/// A program as `sqep new` makes it.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) program: PathBuf,
+    /// Its short name: its source on the stream, or its group.
+    pub(super) name: String,
 }
 
 impl Programs {
-    /// Looks beside this program.
-    pub(super) fn find() -> anyhow::Result<Programs> {
+    /// Looks beside this program; a connector of one's own may also be given by its path.
+    pub(super) fn find(producer: Option<&str>, consumers: &[String]) -> anyhow::Result<Programs> {
         let own = std::env::current_exe().context("cannot tell where this program is")?;
         let folder = own.parent().map(Path::to_owned).unwrap_or_default();
         let beside = |name: &str| {
@@ -41,7 +53,31 @@ impl Programs {
                 own.display()
             )
         };
-        Ok(Programs { csv: beside("sqep-csv")?, parquet: beside("sqep-parquet")? })
+        let connector = |text: &str| {
+            let program = if text.contains('/') { std::path::absolute(text)? } else { beside(text)? };
+            Connector::new(program)
+        };
+        Ok(Programs {
+            csv: beside("sqep-csv")?,
+            parquet: beside("sqep-parquet")?,
+            producer: producer.map(connector).transpose()?,
+            consumers: consumers.iter().map(|text| connector(text)).collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
+impl Connector {
+    fn new(program: PathBuf) -> anyhow::Result<Connector> {
+        let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.strip_prefix("sqep-").filter(|name| !name.is_empty()) {
+            Some(name) => Ok(Connector { name: name.to_owned(), program }),
+            None => bail!("{} is not called sqep-NAME, as a connector's program is", program.display()),
+        }
+    }
+
+    /// A key of its section of the configuration.
+    pub(super) fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.name.replace('-', "_"))
     }
 }
 
@@ -112,6 +148,10 @@ impl Running {
                 tracing::debug!(%error, "{} could not be asked to end", self.name);
             }
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The end of its log, for an error.

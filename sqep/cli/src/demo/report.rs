@@ -92,6 +92,15 @@ impl Outcome {
                 stream.same_rows(archive),
             ),
         ];
+        let pieces = stream.pieces;
+        equations.extend(self.flow.groups.iter().map(|(group, settled)| {
+            let equation = format!(
+                "entries settled by {group} {} = entries on the stream {}",
+                count(*settled),
+                count(pieces)
+            );
+            (equation, *settled == pieces)
+        }));
         // In a folder that was used before, unchanged files are not read again.
         if let Some(made) = self.rows_made.filter(|_| self.flow.run.read == all.read) {
             equations.insert(

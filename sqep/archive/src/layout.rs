@@ -1,33 +1,45 @@
 //! Which row lies in which folder and which file, and what a file's name says. Knows names; must not open a file.
 
 use std::{
-    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use chrono::{Datelike, NaiveDate};
-use sqep::{EntryId, Record, Row, record::Cell};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime};
+use sqep::{EntryId, Record, record::Cell};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{ArchiveError, error::io_at};
+use crate::{Error, error::io_at};
 
 /// A partition folder: a year for records of days, a date for records of minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Folder {
+pub enum Folder {
+    /// `year=2024`.
     Year(i32),
+    /// `date=2024-03-01`.
     Date(NaiveDate),
 }
 
 impl Folder {
     /// Where a record belongs; `None` if it has no time.
-    pub(crate) fn of<R: Record>(record: &R) -> Option<Folder> {
+    pub fn of<R: Record>(record: &R) -> Option<Folder> {
         match record.get(1) {
             Cell::Date(date) => Some(Folder::Year(date.year())),
             Cell::Minute(wall) => Some(Folder::Date(wall.date())),
             _ => None,
         }
+    }
+
+    /// The first and the last moment whose records may lie in it; `None` beyond the range of dates.
+    pub fn period(self) -> Option<(NaiveDateTime, NaiveDateTime)> {
+        let (first, last) = match self {
+            Folder::Year(year) => {
+                (NaiveDate::from_ymd_opt(year, 1, 1)?, NaiveDate::from_ymd_opt(year, 12, 31)?)
+            }
+            Folder::Date(date) => (date, date),
+        };
+        Some((first.and_time(NaiveTime::MIN), last.and_hms_opt(23, 59, 59)?))
     }
 }
 
@@ -42,7 +54,7 @@ impl fmt::Display for Folder {
 
 /// A folder name that is no partition.
 #[derive(Debug)]
-pub(crate) struct NotOurs;
+pub struct NotOurs;
 
 impl FromStr for Folder {
     type Err = NotOurs;
@@ -58,7 +70,7 @@ impl FromStr for Folder {
 
 /// The name of a file. The same rows of the same batch have the same name, and files of one name hold the same rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum FileName {
+pub enum FileName {
     /// What one batch had for a folder.
     Batch {
         /// Partition of the stream.
@@ -79,7 +91,7 @@ pub(crate) enum FileName {
 
 impl FileName {
     /// The name of what compaction makes of `inputs`, given in order.
-    pub(crate) fn compacted<'a>(inputs: impl IntoIterator<Item = &'a FileName>) -> FileName {
+    pub fn compacted<'a>(inputs: impl IntoIterator<Item = &'a FileName>) -> FileName {
         let names: Vec<String> = inputs.into_iter().map(ToString::to_string).collect();
         FileName::Compact { hash: xxh3_64(names.join("\n").as_bytes()) }
     }
@@ -119,23 +131,13 @@ fn parse_hash(text: &str) -> Result<u64, NotOurs> {
     u64::from_str_radix(text, 16).map_err(|_| NotOurs)
 }
 
-/// Positions of the rows of each folder, in stream order; the error is the position of a row without a time.
-pub(crate) fn split<R: Record>(rows: &[Row<R>]) -> Result<BTreeMap<Folder, Vec<usize>>, usize> {
-    let mut folders: BTreeMap<Folder, Vec<usize>> = BTreeMap::new();
-    // Neighbours mostly share their folder: the map is asked once a run.
-    let mut begin = 0;
-    while let Some(first) = rows.get(begin) {
-        let folder = Folder::of(&first.record).ok_or(begin)?;
-        let same = |row: &&Row<R>| Folder::of(&row.record) == Some(folder);
-        let end = begin + rows[begin..].iter().take_while(same).count();
-        folders.entry(folder).or_default().extend(begin..end);
-        begin = end;
-    }
-    Ok(folders)
+/// The partition folders below a kind's folder, in order. A folder that is not there has none.
+pub fn folders(data: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(partitions(data)?.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The partition folders of a kind, in order. A folder that is not there has none.
-pub(crate) fn folders(data: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+/// The same, with what their names say.
+pub fn partitions(data: &Path) -> Result<Vec<(Folder, PathBuf)>, Error> {
     let mut found = Vec::new();
     for (name, path) in list(data)? {
         if let Ok(folder) = name.parse::<Folder>()
@@ -145,11 +147,16 @@ pub(crate) fn folders(data: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
         }
     }
     found.sort_unstable();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
-/// The Parquet files of a partition folder, in order of their names; one that is not ours is an error.
-pub(crate) fn files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, ArchiveError> {
+/// The Parquet files of a partition folder, in a fixed order; one that is not ours is an error.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(named_files(folder)?.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The same, with what their names say.
+pub fn named_files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, Error> {
     let mut found = Vec::new();
     for (name, path) in list(folder)? {
         if !name.ends_with(".parquet") || name.starts_with(['.', '_']) {
@@ -158,10 +165,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, ArchiveEr
         match name.parse() {
             Ok(name) => found.push((name, path)),
             Err(NotOurs) => {
-                return Err(ArchiveError::Foreign {
-                    path,
-                    why: "its name is not one the archive gives".into(),
-                });
+                return Err(Error::Foreign { path, why: "its name is not one the archive gives".into() });
             }
         }
     }
@@ -169,7 +173,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(FileName, PathBuf)>, ArchiveEr
     Ok(found)
 }
 
-fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, ArchiveError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io_at("list folder", folder))?,

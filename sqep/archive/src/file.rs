@@ -1,49 +1,81 @@
-//! Files of the archive back into columns and rows, a page at a time. Knows what a file of ours must have; must not know
-//! folders.
+//! One file of the archive as columns, a page at a time. Knows what a file of ours must have; must not know folders nor
+//! what a record is.
 
 use std::{
     fs::File,
-    marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use arrow_array::{RecordBatch, cast::AsArray, new_null_array, types::UInt64Type};
+use arrow_array::{RecordBatch, new_null_array};
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+use parquet::{
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    },
+    file::metadata::PageIndexPolicy,
 };
-use sqep::{Record, Row, codec::arrow};
 
 use crate::{
-    ArchiveError,
-    columns::{SOURCE, VERSION},
+    Error,
     error::{io_at, parquet_at},
-    layout,
-    write::{KIND_KEY, Label, TYPE_KEY},
+    filter::Filter,
+    pages::{self, Page},
 };
+
+/// The column that says who sent a row.
+pub const SOURCE: &str = "source";
+/// The column whose highest value wins among rows of one key.
+pub const VERSION: &str = "version";
+/// Metadata key of the kind, `bar:1d`.
+pub const KIND_KEY: &str = "sqep.kind";
+/// Metadata key of the record type, `SQEP-BAR-DAY`.
+pub const TYPE_KEY: &str = "sqep.type";
 
 /// Rows that are decoded at once.
 const ROWS_AT_ONCE: usize = 4_096;
 
+/// What a file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// `bar:1d`.
+    pub kind: String,
+    /// `SQEP-BAR-DAY`.
+    pub record: String,
+}
+
 /// A file of the archive, its footer read and found ours.
 #[derive(Debug)]
-pub(crate) struct ArchiveFile {
-    pub(crate) path: PathBuf,
-    pub(crate) label: Label,
-    pub(crate) schema: SchemaRef,
-    pub(crate) rows: u64,
+pub struct ArchiveFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub label: Label,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Its rows.
+    pub rows: u64,
     file: File,
     metadata: ArrowReaderMetadata,
 }
 
 impl ArchiveFile {
-    pub(crate) fn open(path: &Path) -> Result<ArchiveFile, ArchiveError> {
+    /// Opens a file to read all of it.
+    pub fn open(path: &Path) -> Result<ArchiveFile, Error> {
+        ArchiveFile::open_with(path, PageIndexPolicy::Skip)
+    }
+
+    /// Opens a file to read some of it: where its pages begin and what they hold is read too.
+    pub(crate) fn open_indexed(path: &Path) -> Result<ArchiveFile, Error> {
+        ArchiveFile::open_with(path, PageIndexPolicy::Optional)
+    }
+
+    fn open_with(path: &Path, index: PageIndexPolicy) -> Result<ArchiveFile, Error> {
         let file = File::open(path).map_err(io_at("open", path))?;
-        let metadata =
-            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(parquet_at("read", path))?;
+        let options = ArrowReaderOptions::new().with_page_index_policy(index);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(parquet_at("read", path))?;
         let schema = Arc::clone(metadata.schema());
-        let foreign = |why: String| ArchiveError::Foreign { path: path.to_owned(), why };
+        let foreign = |why: String| Error::Foreign { path: path.to_owned(), why };
         let label = label(&metadata).ok_or_else(|| foreign(format!("its footer has no {KIND_KEY}")))?;
         ours(&schema).map_err(foreign)?;
         let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
@@ -51,12 +83,38 @@ impl ArchiveFile {
     }
 
     /// Its rows with the columns of `schema`, in the order of the file.
-    pub(crate) fn columns(self, schema: SchemaRef) -> Result<Columns, ArchiveError> {
+    pub fn columns(self, schema: SchemaRef) -> Result<Columns, Error> {
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata)
             .with_batch_size(ROWS_AT_ONCE)
             .build()
             .map_err(parquet_at("read", &self.path))?;
         Ok(Columns { path: self.path, reader, schema })
+    }
+
+    /// Its pages, in order.
+    pub(crate) fn pages(&self) -> Vec<Page> {
+        pages::of(self.metadata.metadata(), &self.schema)
+    }
+
+    /// Of the rows of the pages that are `wanted`, those that pass the filter, in the order of the file.
+    pub(crate) fn pick(
+        &self,
+        pages: &[Page],
+        wanted: impl Fn(&Page) -> bool,
+        filter: Option<&Filter>,
+    ) -> Result<Columns, Error> {
+        let file = self.file.try_clone().map_err(io_at("open", &self.path))?;
+        let (groups, selection) = pages::selection(pages, wanted);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_batch_size(ROWS_AT_ONCE)
+            .with_row_groups(groups)
+            .with_row_selection(selection);
+        if let Some(filter) = filter {
+            let predicate = filter.predicate(builder.parquet_schema());
+            builder = builder.with_row_filter(predicate);
+        }
+        let reader = builder.build().map_err(parquet_at("read", &self.path))?;
+        Ok(Columns { path: self.path.clone(), reader, schema: Arc::clone(&self.schema) })
     }
 }
 
@@ -87,11 +145,11 @@ fn ours(schema: &Schema) -> Result<(), String> {
 }
 
 /// The columns of either file: a field that only one of them has must be nullable.
-pub(crate) fn union(one: &SchemaRef, other: &ArchiveFile) -> Result<SchemaRef, ArchiveError> {
+pub fn union(one: &SchemaRef, other: &ArchiveFile) -> Result<SchemaRef, Error> {
     if one.fields() == other.schema.fields() {
         return Ok(Arc::clone(one));
     }
-    let foreign = |why| ArchiveError::Foreign { path: other.path.clone(), why };
+    let foreign = |why| Error::Foreign { path: other.path.clone(), why };
     let fields = [one.fields().to_vec(), other.schema.fields().to_vec()].map(Schema::new);
     let merged = Schema::try_merge(fields).map_err(|error| foreign(error.to_string()))?;
     let lone = merged.fields().iter().find(|field| {
@@ -105,19 +163,21 @@ pub(crate) fn union(one: &SchemaRef, other: &ArchiveFile) -> Result<SchemaRef, A
 }
 
 /// The rows of one file as columns.
-pub(crate) struct Columns {
+pub struct Columns {
     path: PathBuf,
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
 }
 
 impl Columns {
-    pub(crate) fn path(&self) -> &Path {
+    /// The file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The next rows; `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+    #[expect(clippy::should_implement_trait, reason = "the same shape as the other readers of this crate")]
+    pub fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         let Some(found) = self.reader.next() else { return Ok(None) };
         let found = found.map_err(|error| parquet_at("read", &self.path)(error.into()))?;
         if found.schema().fields() == self.schema.fields() {
@@ -131,63 +191,4 @@ impl Columns {
             .map(Some)
             .map_err(|error| parquet_at("read", &self.path)(error.into()))
     }
-}
-
-/// The Parquet files of a partition folder, in a fixed order.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    Ok(layout::files(folder)?.into_iter().map(|(_, path)| path).collect())
-}
-
-/// The rows of one file, some thousands at a time, in the order of the file.
-pub struct Rows<R> {
-    columns: Columns,
-    sources: Vec<Arc<str>>,
-    record: PhantomData<fn() -> R>,
-}
-
-impl<R: Record> Rows<R> {
-    /// Opens a file that holds records of this type.
-    pub fn open(path: &Path) -> Result<Rows<R>, ArchiveError> {
-        let file = ArchiveFile::open(path)?;
-        if file.label.record != R::TYPE {
-            let why = format!("it holds {}, not {}", file.label.record, R::TYPE);
-            return Err(ArchiveError::Foreign { path: path.to_owned(), why });
-        }
-        let schema = Arc::clone(&file.schema);
-        Ok(Rows { columns: file.columns(schema)?, sources: Vec::new(), record: PhantomData })
-    }
-
-    /// Names of the sources of the rows so far, by [`Row::source`].
-    pub fn sources(&self) -> &[Arc<str>] {
-        &self.sources
-    }
-
-    /// The next rows; `None` at the end.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "lends nothing, but `sources` must be callable in between"
-    )]
-    pub fn next(&mut self) -> Result<Option<Vec<Row<R>>>, ArchiveError> {
-        let Some(columns) = self.columns.next()? else { return Ok(None) };
-        let foreign = |why: String| ArchiveError::Foreign { path: self.columns.path().to_owned(), why };
-        let records = arrow::records::<R>(&columns).map_err(|error| foreign(error.to_string()))?;
-        let missing = |name: &str| foreign(format!("it has no column {name:?}"));
-        let source = columns.column_by_name(SOURCE).ok_or_else(|| missing(SOURCE))?.as_string::<i32>();
-        let version =
-            columns.column_by_name(VERSION).ok_or_else(|| missing(VERSION))?.as_primitive::<UInt64Type>();
-        let mut rows = Vec::with_capacity(records.len());
-        for (at, record) in records.into_iter().enumerate() {
-            let source = number(&mut self.sources, source.value(at));
-            rows.push(Row { record, version: version.value(at), source });
-        }
-        Ok(Some(rows))
-    }
-}
-
-fn number(sources: &mut Vec<Arc<str>>, name: &str) -> u16 {
-    let at = sources.iter().position(|known| **known == *name).unwrap_or_else(|| {
-        sources.push(name.into());
-        sources.len() - 1
-    });
-    u16::try_from(at).unwrap_or(u16::MAX)
 }

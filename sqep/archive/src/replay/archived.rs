@@ -1,0 +1,215 @@
+//! An archive as a source: its current rows, each with the source and the version it had.
+//!
+//! Knows the order of folders and where it stopped; must not know who is given the rows.
+
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
+use sqep::{Calendar, Chunk, Cursors, Kind, Past, Record, Row, Source, publish::partition_of};
+use tokio::time::Instant;
+
+use super::{
+    end, has_ended,
+    pace::{Pace, Shelf, Speed, moment},
+};
+use crate::{Block, Filter, Folder, Reader};
+
+/// Rows of one chunk at most.
+const CHUNK_ROWS_MAX: usize = 20_000;
+/// The cursor field: what was published, as a folder and a security, or as a day.
+const PLACE: &str = "place";
+
+/// Which rows of an archive a group is given.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) root: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) filter: Filter,
+    /// Versions above this are wanted.
+    pub(super) above: u64,
+    /// By partition: versions above this come with the stream.
+    pub(super) upto: Vec<u64>,
+    pub(super) speed: Speed,
+    pub(super) calendar: Arc<Calendar>,
+}
+
+impl Wanted {
+    fn wants<R: Record>(&self, row: &Row<R>) -> bool {
+        let partitions = u16::try_from(self.upto.len()).unwrap_or(u16::MAX);
+        let partition = usize::from(partition_of(row.record.symbol(), partitions));
+        row.version > self.above && self.upto.get(partition).is_none_or(|&upto| row.version <= upto)
+    }
+}
+
+/// The rows of an archive.
+#[derive(Debug)]
+pub(super) struct Archived<R> {
+    wanted: Wanted,
+    reader: Option<Reader<R>>,
+    /// With a pace: the days still to come.
+    days: VecDeque<NaiveDate>,
+    pace: Option<Pace>,
+    shelf: Shelf<R>,
+    ended: bool,
+}
+
+impl<R: Record> Archived<R> {
+    pub(super) fn new(wanted: Wanted) -> Archived<R> {
+        Archived {
+            wanted,
+            reader: None,
+            days: VecDeque::new(),
+            pace: None,
+            shelf: Shelf::new(),
+            ended: false,
+        }
+    }
+
+    /// Reads the next block or day on a thread that may block; `false`: there is none.
+    async fn fetch(&mut self) -> anyhow::Result<bool> {
+        if self.pace.is_some() {
+            let Some(day) = self.days.pop_front() else { return Ok(false) };
+            let rows = self.day(day).await?;
+            self.lay_out(day, rows);
+            return Ok(true);
+        }
+        let Some(mut reader) = self.reader.take() else { return Ok(false) };
+        let (reader, block) = tokio::task::spawn_blocking(move || {
+            let block = reader.next();
+            (reader, block)
+        })
+        .await
+        .context("the reading of the archive was cut off")?;
+        let sources = reader.sources().to_vec();
+        self.reader = Some(reader);
+        let Some(Block { folder, last, rows, .. }) = block? else { return Ok(false) };
+        let rows = self.named(rows, &sources);
+        self.push(None, rows, format!("{folder} {last}"));
+        Ok(true)
+    }
+
+    fn named(&self, rows: Vec<Row<R>>, sources: &[Arc<str>]) -> Vec<Named<R>> {
+        let name = |row: &Row<R>| sources.get(usize::from(row.source)).map_or_else(|| "".into(), Arc::clone);
+        let wanted = rows.into_iter().filter(|row| self.wanted.wants(row));
+        wanted.map(|row| Named { record: row.record, version: row.version, source: name(&row) }).collect()
+    }
+
+    /// All rows of a day: the reader's order is by security, a day's is by frame.
+    async fn day(&self, day: NaiveDate) -> anyhow::Result<Vec<Named<R>>> {
+        let begin = day.and_time(NaiveTime::MIN);
+        let end = day.succ_opt().map_or(begin, |next| next.and_time(NaiveTime::MIN) - TimeDelta::seconds(1));
+        let asked = &self.wanted.filter;
+        let filter = Filter {
+            from: Some(asked.from.map_or(begin, |from| from.max(begin))),
+            to: Some(asked.to.map_or(end, |to| to.min(end))),
+            symbols: asked.symbols.clone(),
+        };
+        let (root, kind) = (self.wanted.root.clone(), self.wanted.kind);
+        let read = move || {
+            let (mut reader, mut rows) = (Reader::<R>::open(&root, kind, filter)?, Vec::new());
+            while let Some(block) = reader.next()? {
+                rows.extend(block.rows);
+            }
+            Ok::<_, crate::Error>((rows, reader.sources().to_vec()))
+        };
+        let (rows, sources) =
+            tokio::task::spawn_blocking(read).await.context("the reading of the archive was cut off")??;
+        Ok(self.named(rows, &sources))
+    }
+
+    /// A day's rows, frame by frame, each when it is due.
+    fn lay_out(&mut self, day: NaiveDate, mut rows: Vec<Named<R>>) {
+        rows.sort_by_key(|row| (row.record.time(), row.record.symbol()));
+        let Some(mut pace) = self.pace else { return };
+        let frames: Vec<Vec<Named<R>>> =
+            rows.chunk_by(|a, b| a.record.time() == b.record.time()).map(<[_]>::to_vec).collect();
+        let last = frames.len().saturating_sub(1);
+        for (at, frame) in frames.into_iter().enumerate() {
+            let due = frame.first().and_then(|row| moment(&row.record)).map(|moment| pace.due(moment));
+            // A day that was begun is given again.
+            let place = if at == last { day.to_string() } else { String::new() };
+            self.push(due, frame, place);
+        }
+        self.pace = Some(pace);
+    }
+
+    /// Cuts rows into chunks of one source; the last carries the place after all of them, if there is one.
+    fn push(&mut self, due: Option<Instant>, mut rows: Vec<Named<R>>, place: String) {
+        rows.sort_by(|a, b| a.source.cmp(&b.source));
+        for run in rows.chunk_by(|a, b| a.source == b.source) {
+            for part in run.chunks(CHUNK_ROWS_MAX) {
+                let source = part.first().map_or_else(|| "".into(), |row| Arc::clone(&row.source));
+                let chunk = Chunk {
+                    records: part.iter().map(|row| row.record).collect(),
+                    past: Some(Past { source, versions: part.iter().map(|row| row.version).collect() }),
+                    ..Chunk::empty("archive")
+                };
+                self.shelf.put(due, chunk);
+            }
+        }
+        if !place.is_empty() {
+            let cursor = vec![(PLACE.to_owned(), Some(place))];
+            match self.shelf.last() {
+                Some(chunk) => chunk.cursor = cursor,
+                None => self.shelf.put(due, Chunk { cursor, ..Chunk::empty("archive") }),
+            }
+        }
+    }
+
+    /// Opens the archive where `place` says.
+    fn begin(&mut self, place: Option<&str>) -> anyhow::Result<()> {
+        let Wanted { root, kind, filter, .. } = &self.wanted;
+        let mut reader = Reader::<R>::open(root, *kind, filter.clone())?;
+        let unknown = || format!("the stored place {place:?} of the replay is not one of an archive");
+        self.pace = Pace::of(self.wanted.speed);
+        if self.pace.is_some() {
+            let done: Option<NaiveDate> = place.map(str::parse).transpose().with_context(unknown)?;
+            let periods = reader.folders().filter_map(Folder::period);
+            let sessions =
+                periods.flat_map(|(from, to)| self.wanted.calendar.sessions(from.date(), to.date()));
+            self.days = sessions.filter(|&day| done.is_none_or(|done| day > done)).collect();
+            return Ok(());
+        }
+        if let Some(place) = place {
+            let (folder, last) = place.split_once(' ').with_context(unknown)?;
+            let folder = folder.parse().ok().with_context(unknown)?;
+            reader.start_after(folder, last.parse().with_context(unknown)?)?;
+        }
+        self.reader = Some(reader);
+        Ok(())
+    }
+}
+
+/// A row with the name of its source.
+#[derive(Debug, Clone)]
+struct Named<R> {
+    record: R,
+    version: u64,
+    source: Arc<str>,
+}
+
+impl<R: Record> Source for Archived<R> {
+    type Record = R;
+
+    async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
+        self.ended = has_ended(cursors);
+        self.shelf.clear();
+        self.begin(cursors.fields.get(PLACE).map(String::as_str))
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
+        loop {
+            if let Some(chunk) = self.shelf.take().await {
+                return Ok(Some(chunk));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if !self.fetch().await? {
+                self.ended = true;
+                return Ok(Some(end("archive")));
+            }
+        }
+    }
+}

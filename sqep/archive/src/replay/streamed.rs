@@ -1,0 +1,144 @@
+//! What a stream still holds as a source: for a group that is to have a part of it, or all of it at a speed of its own.
+//!
+//! Knows entries in order, partition by partition; must not know who is given the rows.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use sqep::{
+    Chunk, Cursors, EntryId, Past, Record, Refusal, Source,
+    check::Finding,
+    redis::{Server, inspect::Inspector},
+    wire::Entry,
+};
+
+use super::{
+    end, has_ended,
+    pace::{Pace, Shelf, Speed, moment},
+};
+use crate::Filter;
+
+/// The cursor field: the partition and the last entry that was published.
+const PLACE: &str = "place";
+
+/// Which entries of a stream a group is given.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    /// The stream of a partition, as a key.
+    pub(super) stream: String,
+    /// What comes after this is wanted.
+    pub(super) after: EntryId,
+    /// What comes after this is read from the stream itself.
+    pub(super) upto: EntryId,
+}
+
+/// The rows of a stream.
+#[derive(Debug)]
+pub(super) struct Streamed<R> {
+    server: Server,
+    spans: Vec<Span>,
+    filter: Filter,
+    inspector: Option<Inspector>,
+    at: (usize, EntryId),
+    pace: Option<Pace>,
+    speed: Speed,
+    shelf: Shelf<R>,
+    ended: bool,
+}
+
+impl<R: Record> Streamed<R> {
+    pub(super) fn new(server: Server, spans: Vec<Span>, filter: Filter, speed: Speed) -> Streamed<R> {
+        let at = (0, EntryId::ZERO);
+        Streamed {
+            server,
+            spans,
+            filter,
+            inspector: None,
+            at,
+            pace: None,
+            speed,
+            shelf: Shelf::new(),
+            ended: false,
+        }
+    }
+
+    /// Reads some entries; `false`: there are none left.
+    async fn fetch(&mut self) -> anyhow::Result<bool> {
+        let (partition, seen) = self.at;
+        let Some(span) = self.spans.get(partition) else { return Ok(false) };
+        let after = seen.max(span.after);
+        let entries = match &mut self.inspector {
+            Some(inspector) if after < span.upto => inspector.read(&span.stream, after, 1).await?,
+            _ => Vec::new(),
+        };
+        let upto = span.upto;
+        let mut none = true;
+        for entry in entries.into_iter().filter(|entry| entry.id <= upto) {
+            none = false;
+            self.at = (partition, entry.id);
+            let mut chunk = self.chunk(&entry)?;
+            chunk.cursor.push((PLACE.to_owned(), Some(format!("{partition} {}", entry.id))));
+            let moment = chunk.records.first().and_then(moment);
+            let due = self.pace.as_mut().zip(moment).map(|(pace, moment)| pace.due(moment));
+            self.shelf.put(due, chunk);
+        }
+        if none {
+            self.at = (partition + 1, EntryId::ZERO);
+        }
+        Ok(true)
+    }
+
+    fn chunk(&self, entry: &Entry) -> anyhow::Result<Chunk<R>> {
+        let mut chunk = Chunk::empty(&format!("entry {}", entry.id));
+        let opened = match entry.open::<R>() {
+            Ok(opened) => opened,
+            Err(unreadable) => {
+                let field = unreadable.field.to_owned();
+                let findings = vec![Finding { reason: unreadable.reason, field, value: unreadable.why }];
+                let (symbol, raw) = (String::new(), String::new());
+                chunk.refused.push(Refusal { row: 0, rows: entry.claimed(), symbol, findings, raw });
+                return Ok(chunk);
+            }
+        };
+        let own = entry.id.version();
+        let versions = opened.decoded.versions.unwrap_or_else(|| vec![own; opened.decoded.records.len()]);
+        let rows = opened.decoded.records.into_iter().zip(versions);
+        let (records, versions) = rows.filter(|(record, _)| self.filter.holds(record)).unzip();
+        chunk.records = records;
+        chunk.past = Some(Past { source: Arc::from(&*opened.source), versions });
+        Ok(chunk)
+    }
+}
+
+impl<R: Record> Source for Streamed<R> {
+    type Record = R;
+
+    async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
+        self.ended = has_ended(cursors);
+        self.shelf.clear();
+        self.pace = Pace::of(self.speed);
+        self.at = (0, EntryId::ZERO);
+        if let Some(place) = cursors.fields.get(PLACE) {
+            let unknown = || format!("the stored place {place:?} of the replay is not one of a stream");
+            let (partition, id) = place.split_once(' ').with_context(unknown)?;
+            self.at = (partition.parse().with_context(unknown)?, id.parse().with_context(unknown)?);
+        }
+        self.inspector = Some(Inspector::connect(&self.server).await?);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
+        loop {
+            if let Some(chunk) = self.shelf.take().await {
+                return Ok(Some(chunk));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if !self.fetch().await? {
+                self.ended = true;
+                return Ok(Some(end("stream")));
+            }
+        }
+    }
+}

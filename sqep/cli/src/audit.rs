@@ -1,0 +1,115 @@
+//! `sqep audit`: whether an archive holds what it should. Knows what is compared with what and how it is told; must not know
+//! how either side is read ([`against`]) nor how keys meet ([`compare`]).
+//!
+//! Of both sides the row that wins its key counts: of the archive that of the highest version, of a stream too, of files
+//! the last one in the order in which they are published. A row's hash covers its key and every field, not its version
+//! nor its source; a day's hash is the sum of its rows' hashes, whatever their order.
+
+mod against;
+mod compare;
+mod spool;
+mod tell;
+
+use std::path::PathBuf;
+
+use anyhow::{anyhow, bail};
+use serde::{Deserialize, Serialize};
+use sqep::{DayBar, Kind, MinuteBar, RefDay, app::Usage};
+use sqep_archive::{Filter, Reader};
+use sqep_csv::enrich::Enrich;
+
+use self::{
+    against::Against,
+    compare::{Compare, Extra},
+    spool::Spool,
+};
+use crate::{
+    config::Config,
+    get::ask::{Span, wanted},
+};
+
+/// Section `[audit]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditSettings {
+    /// Rows of files or of a stream that one year (minutes: one day) may have, 32 bytes each; whoever has more asks for
+    /// fewer securities or days at once.
+    pub(crate) keys_max: usize,
+    /// Where rows are kept between the two sides, 28 bytes each; by default the system's folder for temporary files.
+    pub(crate) spool: Option<PathBuf>,
+}
+
+impl Default for AuditSettings {
+    fn default() -> AuditSettings {
+        AuditSettings { keys_max: 4_000_000, spool: None }
+    }
+}
+
+/// Arguments of `sqep audit`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditArgs {
+    /// The archive; the same as `--set parquet.root=DIR`.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+    /// Files, folders or patterns as sqep-csv takes them, read as its configuration says; or the word stream: what the
+    /// stream holds, and of the archive only the keys that it holds.
+    #[arg(long, value_name = "FILES|stream", num_args = 1.., required = true)]
+    against: Vec<String>,
+    /// bar:1d, bar:1m, ref:1d and so on; by default `stream.kind`.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
+    /// The dialect of the files; the same as `--set csv.dialect=NAME`.
+    #[arg(long, value_name = "NAME")]
+    dialect: Option<String>,
+    /// Only these securities, or exchanges, on both sides; repeatable.
+    #[arg(long, value_name = "SYMBOL")]
+    symbols: Vec<String>,
+    #[command(flatten)]
+    span: Span,
+    /// Days and keys that differ are shown up to so many.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    show: usize,
+    /// One JSON object, with every day, instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) common: sqep::app::Args,
+}
+
+pub(crate) async fn run(args: AuditArgs, config: &Config) -> anyhow::Result<()> {
+    match args.kind.unwrap_or(config.stream.kind) {
+        Kind::BarDay => audit::<DayBar>(args, config, Kind::BarDay).await,
+        kind @ Kind::BarMinute(_) => audit::<MinuteBar>(args, config, kind).await,
+        Kind::RefDay => audit::<RefDay>(args, config, Kind::RefDay).await,
+    }
+}
+
+async fn audit<R: Enrich>(args: AuditArgs, config: &Config, kind: Kind) -> anyhow::Result<()> {
+    let root = args.archive.clone().unwrap_or_else(|| config.parquet.root.clone());
+    if root.as_os_str().is_empty() {
+        bail!(Usage(anyhow!("no archive is named: give --archive DIR or parquet.root")));
+    }
+    let symbols = wanted(&args.symbols).map_err(|error| anyhow!(Usage(error)))?.together();
+    args.span.validate().map_err(|error| anyhow!(Usage(error)))?;
+    let filter = args.span.filter(symbols);
+    let against = Against::of(&args.against, args.dialect.as_deref(), config, kind)?;
+    Reader::<R>::open(&root, kind, Filter::default())?;
+    if args.common.check {
+        return against.check::<R>().await;
+    }
+    let mut spool = Spool::new(config.audit.spool.as_deref(), config.audit.keys_max)?;
+    let read = against.each::<R>(&filter, |record, order| spool.add(record, order)).await?;
+    let extra = if against.is_stream() { Extra::Ignored } else { Extra::Differs };
+    let reader = Reader::<R>::open(&root, kind, filter)?;
+    let show = args.show;
+    let compare = move || Compare::new(extra, show).run(reader, spool);
+    let mut found = tokio::task::spawn_blocking(compare).await??;
+    if !found.differences.is_empty() {
+        against.explain::<R>(&root, &mut found.differences).await?;
+    }
+    tell::tell(&tell::Audit { kind, root: &root, against: against.name(), read, found: &found }, &args)?;
+    match found.wrong() {
+        0 => Ok(()),
+        wrong => bail!("{} and {} differ in {wrong} keys", root.display(), against.name()),
+    }
+}
