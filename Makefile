@@ -79,11 +79,11 @@ install:
 	install -d '$(call into,$(PREFIX)/bin)' '$(call into,$(UNITDIR))' '$(call into,$(SYSCONFDIR)/sqep)' \
 		'$(call into,$(PREFIX)/lib/sysusers.d)' '$(call into,$(PREFIX)/lib/tmpfiles.d)' \
 		'$(share)/prometheus' '$(share)/grafana'
-	for program in $(PROGRAMS); do \
+	@for program in $(PROGRAMS); do \
 		install -m 755 "$(or $(BINARIES),target/release)/$$program" '$(call into,$(PREFIX)/bin)' || exit 1; \
 	done
-	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
-		sed -e 's|/usr/local/bin/|$(PREFIX)/bin/|' -e 's|/etc/sqep/|$(SYSCONFDIR)/sqep/|' "$$unit" \
+	@for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
+		sed -e 's|/usr/local/bin/|$(PREFIX)/bin/|g' -e 's|/etc/sqep/|$(SYSCONFDIR)/sqep/|g' "$$unit" \
 			> '$(call into,$(UNITDIR))'/"$${unit##*/}" || exit 1; \
 	done
 	install -m 644 deploy/systemd/sqep.sysusers '$(call into,$(PREFIX)/lib/sysusers.d/sqep.conf)'
@@ -91,7 +91,7 @@ install:
 	install -m 644 deploy/*.toml deploy/redis.conf '$(share)'
 	install -m 644 deploy/prometheus/* '$(share)/prometheus'
 	install -m 644 deploy/grafana/*.json '$(share)/grafana'
-	for name in csv parquet; do \
+	@for name in csv parquet; do \
 		[ -e '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml ] || \
 			install -m 644 deploy/sqep-$$name.toml '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml || exit 1; \
 	done

@@ -113,6 +113,12 @@ MUTANTS = [
         "            if drained {",
     ),
     (
+        "waits for the lease with the store locked",
+        DELIVER,
+        "            sink.release(self.partition).await;",
+        "",
+    ),
+    (
         "keeps marks of the past",
         DELIVER,
         "        if standing.replay.is_none() {",

@@ -3,7 +3,7 @@
 #
 # usage: testkit/setup.sh demo|test|bench
 #   demo   cargo and rustc, a C compiler, redis-server or valkey-server
-#   test   the same, rustfmt and clippy, and a Python environment in .venv
+#   test   the same, rustfmt and clippy, systemd-analyze, and a Python environment in .venv
 #   bench  as demo, and the Python environment
 #
 # Packages come by apt on Debian and Ubuntu; elsewhere it says what to install and stops.
@@ -81,6 +81,12 @@ need_redis() {
   if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet redis-server || true; fi
 }
 
+# The units are checked by systemd itself; it is not started.
+need_systemd() {
+  if have systemd-analyze; then return; fi
+  apt_install "no systemd-analyze" systemd
+}
+
 find_python() {
   local name
   for name in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
@@ -124,6 +130,7 @@ case "${1:-}" in
     need_rust_tools
     need_cc
     need_redis
+    need_systemd
     need_python
     ;;
   bench)

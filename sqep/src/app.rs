@@ -91,6 +91,11 @@ impl<A, C> App<A, C> {
 #[error("{0:#}")]
 pub struct Usage(pub anyhow::Error);
 
+/// Ends a program with this exit code and without a word: everything was said.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub struct Exit(pub u8);
+
 /// Runs a program: the whole of its `main`. Errors are printed here, once.
 pub fn main<A, C, F>(run: impl FnOnce(App<A, C>) -> F) -> ExitCode
 where
@@ -121,6 +126,9 @@ where
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Exit>() => {
+            ExitCode::from(error.downcast_ref().map_or(1, |Exit(code)| *code))
+        }
         Err(error) => {
             error!("{}", print::without_secrets(&format!("{error:#}")));
             ExitCode::from(if error.downcast_ref::<Usage>().is_some() { 2 } else { 1 })

@@ -283,4 +283,10 @@ pub trait Sink: Send {
 
     /// The mark kept last, if any. `Later`: the store cannot be asked at the moment. `Never`: it cannot be read.
     fn mark(&mut self, partition: u16) -> impl Future<Output = Result<Option<Mark>, WriteError>> + Send;
+
+    /// Lets go of what keeps other processes from the store, until the mark is asked for again: the lease may be
+    /// another's, and who waits for a lease must not hold what its holder waits for.
+    fn release(&mut self, _partition: u16) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }

@@ -129,7 +129,9 @@ impl Deliverer {
                 recent: VecDeque::new(),
                 before: EntryId::ZERO,
             };
-            match session.run(&mut target).await {
+            let ended = session.run(&mut target).await;
+            sink.release(self.partition).await;
+            match ended {
                 Ok(Ended::Turned) => {}
                 Ok(Ended::Settled) | Err(Broken::Stopped) => break,
                 Err(Broken::Fatal(error) | Broken::Transport(TransportError::Wrong(error))) => {

@@ -156,7 +156,8 @@ pub enum MarkError {
     #[error(
         "the sink of group {group:?} was being given the past of {stream}, and the server knows nothing of that replay \
          any more: it was emptied or is another one. Run `sqep replay --into {group}` again (twice is once by key), or go \
-         on with what the stream holds: run the reader once with --resume"
+         on with what the stream holds: {}",
+        resume(group, stream)
     )]
     ReplayGone {
         /// Group.

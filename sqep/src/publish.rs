@@ -177,7 +177,7 @@ impl Publisher {
         let start = totals.clone();
         seen(&start, &start);
         let mut gathered = Gathered::new(self, writer);
-        let mut said = Instant::now();
+        let (mut said, mut held_back) = (Instant::now(), None);
         let Some(ready) = unless(stop, gathered.prepare(source, &stamp, &totals)).await else {
             return Ok(());
         };
@@ -185,7 +185,7 @@ impl Publisher {
         loop {
             let mut ahead = None;
             if let Some(transaction) = ready.transaction {
-                if !self.wait_for_room(outlet, stop).await? {
+                if !self.wait_for_room(outlet, &mut held_back, stop).await? {
                     return Ok(());
                 }
                 self.meter.busy();
@@ -229,14 +229,15 @@ impl Publisher {
     async fn wait_for_room<O: Outlet>(
         &self,
         outlet: &mut O,
+        said: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> Result<bool, TransportError> {
-        let (mut backoff, mut said) = (Backoff::default(), None::<Instant>);
+        let mut backoff = Backoff::default();
         while let Some(reason) = outlet.room().await? {
             self.meter.hold_back(Some(&reason));
             if said.is_none_or(|said| said.elapsed() > Duration::from_secs(60)) {
                 warn!("holding back: {reason}");
-                said = Some(Instant::now());
+                *said = Some(Instant::now());
             }
             if !pause(backoff.next().min(Duration::from_secs(1)), stop).await {
                 return Ok(false);

@@ -146,7 +146,7 @@ impl Entry {
     fn counted<R: Record>(&self, decoded: &Decoded<R>) -> Result<(), Unreadable> {
         let claimed = self.text("n")?;
         if claimed.parse() != Ok(decoded.records.len()) {
-            let why = format!("field \"n\" says {claimed:?}, the payload holds {}", decoded.records.len());
+            let why = format!("the payload holds {}, field \"n\" says {claimed:?}", decoded.records.len());
             return Err(unreadable(Reason::Undecodable, "n", why));
         }
         // Two rows of one key and one version: a store could not tell which of them counts.

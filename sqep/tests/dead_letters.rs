@@ -65,8 +65,10 @@ impl Pipe {
         encode(Encoding::Json, bars, None, &mut payload)?;
         let count = bars.len().to_string();
         let fields = wire::envelope(DayBar::TYPE, "smuggler", Encoding::Json, &count, &payload);
-        let text: Vec<&str> =
-            fields.iter().flat_map(|(name, value)| [*name, std::str::from_utf8(value).expect("text")]).collect();
+        let text: Vec<&str> = fields
+            .iter()
+            .flat_map(|(name, value)| [*name, std::str::from_utf8(value).expect("text")])
+            .collect();
         let id: String = self.redis.command(&[&["XADD", STREAM, "*"], text.as_slice()].concat()).await?;
         Ok(id.parse()?)
     }
@@ -77,7 +79,8 @@ fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test]
-async fn an_entry_too_large_for_a_letter_is_buried_as_far_as_it_fits_and_the_reader_goes_on() -> anyhow::Result<()> {
+async fn an_entry_too_large_for_a_letter_is_buried_as_far_as_it_fits_and_the_reader_goes_on()
+-> anyhow::Result<()> {
     let (pipe, mut sink) = (Pipe::new().await?, Memory::default());
     let (many, long) = (vec!["x"; 30_000], "y".repeat(3 * ENTRY_BYTES_MAX));
     pipe.redis.command::<String>(&[&["XADD", STREAM, "*"], many.as_slice()].concat()).await?;
@@ -93,7 +96,10 @@ async fn an_entry_too_large_for_a_letter_is_buried_as_far_as_it_fits_and_the_rea
     assert_eq!(letter(0).cut, "1000 of 15000 fields and 2000 of 30000 bytes are kept");
     assert_eq!((letter(1).fields.len(), letter(1).fields[0].1.len()), (1, ENTRY_BYTES_MAX - 1));
     assert!(letter(1).cut.starts_with("1 of 2 fields"), "{}", letter(1).cut);
-    assert!(letter(1).refusals[0].findings[0].value.len() <= TEXT_BYTES_MAX + 3, "what is wrong is said in short");
+    assert!(
+        letter(1).refusals[0].findings[0].value.len() <= TEXT_BYTES_MAX + 3,
+        "what is wrong is said in short"
+    );
     assert_eq!((letter(2).fields.len(), letter(2).cut.is_empty()), (0, false));
     for redriven in pipe.redrive().await? {
         assert!(matches!(&redriven, Redriven::Stays(why) if why.contains("are kept")), "{redriven:?}");
@@ -190,7 +196,10 @@ async fn what_still_fails_stays_with_its_reason_and_the_rest_comes_back() -> any
     assert_eq!((rest.origin.clone(), rest.fields.len()), (id.to_string(), 6), "with the bytes of its entry");
     assert_eq!(pipe.reasons().await?, counts(&[("ohlc_order", 1)]));
     let again = pipe.redrive().await?;
-    assert!(matches!(&again[..], [Redriven::Stays(why)] if why.contains("row 3 600003.SH: ohlc_order")), "{again:?}");
+    assert!(
+        matches!(&again[..], [Redriven::Stays(why)] if why.contains("row 3 600003.SH: ohlc_order")),
+        "{again:?}"
+    );
 
     pipe.calendar = Arc::new(Calendar::published());
     assert_eq!(pipe.deliver(&mut sink, "sink", NEVER).await?.written, 1);
@@ -202,7 +211,8 @@ async fn what_still_fails_stays_with_its_reason_and_the_rest_comes_back() -> any
 async fn a_record_its_sink_refused_comes_back_once_the_sink_takes_it() -> anyhow::Result<()> {
     let (pipe, mut sink) = (Pipe::new().await?, Memory::default());
     sink.refuses = vec![bar(2, 1, 10.0).symbol()];
-    let limits = DayBar { buy_limit: Some(11.11), st: Some(true), adjust: Some(1.234_567_890_123), ..bar(2, 1, 9.99) };
+    let limits =
+        DayBar { buy_limit: Some(11.11), st: Some(true), adjust: Some(1.234_567_890_123), ..bar(2, 1, 9.99) };
     pipe.publish(&[vec![bar(1, 1, 10.0), limits, bar(3, 1, 10.0)]]).await?;
     let first = pipe.ids().await?[0];
     let account = pipe.deliver(&mut sink, "sink", NEVER).await?;

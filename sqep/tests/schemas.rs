@@ -363,6 +363,12 @@ fn the_keys_are_those_of_the_code() {
         keys.lease("GROUP"),
         keys.born(),
         keys.trimmed(),
+        keys.partitions(),
+        keys.dead_counts(),
+        keys.resume("GROUP"),
+        keys.grown(),
+        keys.replays(),
+        keys.replay("GROUP").stream().to_owned(),
     ];
     let stated: Vec<String> = key.iter().map(|key| format!("{}:{}", stream.example, key.name)).collect();
     assert_eq!(stated, coded);

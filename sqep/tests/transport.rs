@@ -95,6 +95,7 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
         let stamp = Stamp { seq: cursors.stamp.seq + 1, writer: String::new() };
         let entry = sqep::transport::Outgoing {
             partition: 0,
+            source: None,
             kind: "SQEP-BAR-DAY",
             encoding: sqep::codec::Encoding::Csv,
             records: 1,
@@ -107,5 +108,20 @@ async fn a_producer_waits_for_a_group_that_is_behind_and_says_which() -> anyhow:
     }
     let reason = outlet.room().await?.expect("held back");
     assert!(reason.contains("\"slow\""), "{reason}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_does_not_wait_for_its_own_lease_after_the_server_was_away() -> anyhow::Result<()> {
+    use sqep::transport::Inlet;
+    let mut redis = TestRedis::start().await?;
+    let mut inlet =
+        RedisInlet::new(redis.client()?, StreamSettings::default(), 0, "group", LEASE, Some(Duration::ZERO));
+    inlet.open().await?;
+    redis.server.kill()?;
+    assert!(inlet.open().await.is_err(), "the server is away");
+    redis.server.restart().await?;
+    // Its append-only file still knows the lease, and whoever waits for it here gives up at once.
+    inlet.open().await?;
     Ok(())
 }

@@ -37,6 +37,35 @@ impl Running {
         Ok(Running { child, log: log.to_owned() })
     }
 
+    /// As [`Running::start`], but a file that grows over its limit is an error for it, as on a full disk, and not its end.
+    pub fn start_limited(name: &str, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
+        let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
+        // The shell's word on the signal outlives it; the process stays the same.
+        let child = Command::new("/bin/sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(program(name)?)
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(open()?)
+            .stderr(open()?)
+            .spawn()?;
+        Ok(Running { child, log: log.to_owned() })
+    }
+
+    /// How large a file may grow under its hands, from now on; `None`: as large as it likes.
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.pid().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status()?;
+        if set.success() { Ok(()) } else { bail!("prlimit cannot limit process {pid}") }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended, and how.
     pub fn ended(&mut self) -> anyhow::Result<Option<i32>> {
         Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
@@ -47,6 +76,13 @@ impl Running {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Sends it a signal, such as `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status()?.success();
+        if sent { Ok(()) } else { bail!("cannot send {name} to process {pid}") }
     }
 
     /// Asks it to end, as systemd would, and returns its exit code.

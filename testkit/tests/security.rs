@@ -133,8 +133,9 @@ impl Guarded {
     fn run(&self, user: &str, name: &str, arguments: &[&str]) -> anyhow::Result<(i32, String)> {
         let output =
             Command::new(program(name)?).args(arguments).env_clear().envs(self.environment(user)).output()?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!text.contains("-secret"), "{name} shows a password: {text}");
+        Ok((output.status.code().unwrap_or(-1), text))
     }
 
     /// Sends a command as a user, by the socket, where no certificate is asked for.
@@ -169,40 +170,47 @@ fn users() -> anyhow::Result<String> {
     Ok(text + &format!("user {MASTER} on >{MASTER}-secret ~* &* +@all\n"))
 }
 
-const ROW: &str = "ts_code,trade_date,open,high,low,close,pre_close,change,pct_chg,vol,amount\n\
-                   000001.SZ,20180718,8.75,8.85,8.69,8.70,8.72,-0.02,-0.23,525152.77,460697.377\n";
+const HEADER: &str = "ts_code,trade_date,open,high,low,close,pre_close,change,pct_chg,vol,amount";
+const ROW: &str = "000001.SZ,20180718,8.75,8.85,8.69,8.70,8.72,-0.02,-0.23,525152.77,460697.377";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_program_does_its_work_as_its_own_user_over_tls() -> anyhow::Result<()> {
     let server = Guarded::start().await?;
-    let file = server.path("000001.csv");
-    fs::write(
-        &file,
-        format!("{ROW}000001.SZ,20180719,8.75,8.85,8.69,9.70,8.72,-0.02,-0.23,525152.77,460697.377\n"),
-    )?;
-    let (file, root) =
-        (file.display().to_string(), format!("parquet.root={}", server.path("archive").display()));
+    let file = server.path("000001.csv").display().to_string();
+    let row = |day: u32| ROW.replace("20180718", &format!("201807{day}"));
+    let good: Vec<String> = [16, 17, 18, 19, 20].into_iter().map(row).collect();
+    let bad = row(13).replace("8.75", "-8.75");
+    fs::write(&file, format!("{HEADER}\n{bad}\n{}\n", good.join("\n")))?;
+    let archive = server.path("archive").display().to_string();
+    let (root, second) = (format!("parquet.root={archive}"), format!("parquet.root={archive}-second"));
     let publish = ["--once", "--set", "csv.dialect=tushare", &file];
-    let deliver = ["--once", "--set", "reader.start=earliest", "--set", &root];
     let (code, text) = server.run(PRODUCER, "sqep-csv", &publish)?;
-    assert_eq!(code, 0, "{text}");
-    let bad: String = server.ask(MASTER, &["XADD", STREAM, "*", "v", "9"]).await?;
-    assert!(!bad.is_empty());
-    let (code, text) = server.run(CONSUMER, "sqep-parquet", &deliver)?;
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("fetched=2 written=1 buried=1") || text.contains("fetched=3 written=2"), "{text}");
+    assert!(code == 0 && text.contains("refused 1"), "a row lies in the dead letters: {text}");
+    server.ask::<String>(MASTER, &["XADD", STREAM, "*", "v", "9"]).await?;
     for (user, name, arguments) in [
         (PRODUCER, "sqep-csv", &["--check", "--set", "csv.dialect=tushare", &file][..]),
         (CONSUMER, "sqep-parquet", &["--check", "--set", &root]),
-        (CONSUMER, "sqep-parquet", &["--once", "--resume", "--set", &root]),
+        (CONSUMER, "sqep-parquet", &["--once", "--set", "reader.start=earliest", "--set", &root]),
         (OPERATOR, "sqep", &["status"]),
-        (OPERATOR, "sqep", &["status", "--json"]),
         (OPERATOR, "sqep", &["tail", "bar:1d", "--from-start", "--once"]),
+        (OPERATOR, "sqep", &["group", "list"]),
+        (OPERATOR, "sqep", &["group", "resume", "parquet"]),
+        (CONSUMER, "sqep-parquet", &["--once", "--set", &root]),
+        (OPERATOR, "sqep", &["replay", "--into", "second", "--archive", &archive]),
+        (CONSUMER, "sqep-parquet", &["--once", "--set", "reader.group=second", "--set", &second]),
+        (OPERATOR, "sqep", &["group", "retire", "second"]),
+        (OPERATOR, "sqep", &["dead", "list"]),
+        (OPERATOR, "sqep", &["dead", "export", "--out", "-"]),
+        (OPERATOR, "sqep", &["dead", "redrive", "--dry-run"]),
+        (OPERATOR, "sqep", &["dead", "purge", "--yes"]),
+        (OPERATOR, "sqep", &["trim", "--set", "stream.keep_hours_min=0"]),
     ] {
         let (code, text) = server.run(user, name, arguments)?;
+        assert_eq!(server.denied().await?, [""; 0], "{name} {arguments:?}: {text}");
         assert_eq!(code, 0, "{name} {arguments:?}: {text}");
     }
-    assert_eq!(server.denied().await?, [""; 0], "nothing was asked for that was not granted");
+    assert_eq!(server.ask::<u64>(MASTER, &["XLEN", STREAM]).await?, 0, "everything was settled and trimmed");
+    assert_eq!(server.ask::<u64>(MASTER, &["XLEN", &Keys::of(STREAM).dead()]).await?, 0);
     Ok(())
 }
 

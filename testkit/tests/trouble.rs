@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use sqep_testkit::{TestRedis, programs::program};
+use sqep_testkit::{
+    TestRedis,
+    programs::{Running, program},
+};
 
 /// Exit code and everything that was printed.
 fn run(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
@@ -86,6 +89,12 @@ async fn a_group_is_not_made_before_it_is_said_where_it_begins() {
     let (code, text) = run("sqep-parquet", &["--once", "--set", &url, "--set", &root], &[]);
     assert_eq!(code, 2, "{text}");
     assert!(errors(&text)[0].contains("reader.start") && errors(&text)[0].contains("earliest"), "{text}");
+    let (code, text) = run("sqep-parquet", &["--check", "--set", &url, "--set", &root], &[]);
+    assert_eq!(code, 2, "what would fail is told before: {text}");
+    let start = ["--check", "--set", &url, "--set", &root, "--set", "reader.start=latest"];
+    let (code, text) = run("sqep-parquet", &start, &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("are in order"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,4 +188,46 @@ async fn entries_nobody_can_read_are_buried_with_their_bytes_and_the_others_go_o
     assert!(dead[0].1.contains(&"unknown_version".to_owned()) && dead[0].1.contains(&"later".to_owned()));
     let pending: redis::Value = redis.command(&["XPENDING", stream, "parquet"]).await.expect("pending");
     assert!(format!("{pending:?}").starts_with("array([int(0)"), "{pending:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_before_its_end_says_what_is_left_and_fails() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    for (name, code) in [("1.csv", "000001"), ("2.csv", "000002"), ("3.csv", "000004")] {
+        write(folder.path(), name, &ROW.replace("000001", code));
+    }
+    let (log, url) = (folder.path().join("log"), format!("redis.url={}", redis.url()));
+    // One entry goes through, then a group is waited for that nobody reads.
+    let set = [
+        &url,
+        "csv.dialect=tushare",
+        "stream.groups=[\"nobody\"]",
+        "stream.backlog_entries_max=0",
+        "publish.records_max=1",
+    ];
+    let mut arguments: Vec<String> =
+        set.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]).collect();
+    arguments.extend(["--once".to_owned(), folder.path().display().to_string()]);
+    let mut producer = Running::start("sqep-csv", &arguments, &log).expect("starts");
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    while !said().contains("holding back") {
+        assert_eq!(producer.ended().expect("asked"), None, "{}", said());
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(producer.terminate().expect("ends"), 1, "{}", said());
+    assert!(said().contains("2 rows of the files above are not on the stream"), "{}", said());
+    assert!(!said().contains("files 3 = published 3"), "{}", said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_vendor_is_told_by_its_name() {
+    let redis = TestRedis::start().await.expect("redis");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(folder.path(), "000001.csv", ROW);
+    let url = format!("redis.url={}", redis.url());
+    let (code, text) =
+        run("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=baostock", &file], &[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("it is a file of tushare: set csv.dialect = \"tushare\""), "{text}");
 }

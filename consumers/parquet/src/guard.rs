@@ -64,6 +64,11 @@ impl Guard {
         Ok(())
     }
 
+    /// Gives the right to write a partition back. What the archive held then is not remembered.
+    pub(crate) fn release(&mut self, partition: u16) {
+        self.held.remove(&partition);
+    }
+
     /// Passes while the archive is the one that was opened and this process alone writes the partition.
     pub(crate) fn check(&mut self, partition: u16) -> Result<(), ArchiveError> {
         let path = self.home.writer_lock(partition);

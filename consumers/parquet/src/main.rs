@@ -69,7 +69,9 @@ async fn deliver<R: Record>(app: App<Arguments, Settings>) -> anyhow::Result<()>
     let inward = Inward { redis, stream, reader, calendar, meters: &app.meters };
     if app.args.common.check {
         parquet.check()?;
-        return inward.check().await;
+        inward.check(NAME).await?;
+        tracing::info!("configuration, folder and server are in order");
+        return Ok(());
     }
     app.serve(http).await?;
     // The limit is the program's: its partitions share it.

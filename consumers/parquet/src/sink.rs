@@ -111,6 +111,10 @@ impl<R: Record> Sink for ParquetSink<R> {
         Ok(())
     }
 
+    async fn release(&mut self, partition: u16) {
+        self.guard.release(partition);
+    }
+
     async fn mark(&mut self, partition: u16) -> Result<Option<Mark>, WriteError> {
         apart(|| self.guard.mark(partition)).map_err(|error| match error {
             // A damaged mark does not mend by itself; a folder that is away, full or another's does.

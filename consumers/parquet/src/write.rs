@@ -29,7 +29,7 @@ use crate::{
 /// Rows a row group: a symbol's ten years lie in one or two of each year's file, and engines read groups in parallel.
 const GROUP_ROWS_MAX: usize = 122_880;
 /// Rows a page: what a reader of a compaction holds of each column of each file.
-const PAGE_ROWS_MAX: usize = 16_384;
+const PAGE_ROWS_MAX: usize = 4_096;
 
 /// A place where the power may go; tests let it go there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

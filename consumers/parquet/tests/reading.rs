@@ -9,6 +9,10 @@ use std::{collections::BTreeMap, fs, ops::RangeInclusive, path::Path};
 
 use chrono::{NaiveDateTime, NaiveTime};
 use common::{date, day, minute, open, parquet_files, symbol, write, write_rows};
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    file::{metadata::PageIndexPolicy, page_index::offset_index::PageLocation},
+};
 use proptest::prelude::*;
 use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Row, kind::Grid};
 use sqep_archive::{Block, Error, Filter, Folder, Reader, Symbols, Versions};
@@ -235,4 +239,41 @@ fn what_is_no_archive_of_the_kind_is_said_to_be_none() {
     fs::rename(root.path().join("bar_1d"), into).unwrap();
     let mut reader = Reader::<RefDay>::open(root.path(), Kind::RefDay, Filter::default()).unwrap();
     assert!(matches!(reader.next(), Err(Error::Foreign { .. })), "files of another record");
+}
+
+/// Where the values of one column of a page lie in a file, for every page of a file in order.
+fn pages_of(path: &Path, column: usize) -> Vec<std::ops::Range<usize>> {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = ArrowReaderMetadata::load(&fs::File::open(path).unwrap(), options).unwrap();
+    let index = metadata.metadata().page_index().unwrap();
+    let groups = 0..metadata.metadata().num_row_groups();
+    let locations =
+        groups.flat_map(|group| index.offset_index(group, column).unwrap().page_locations().clone());
+    let range = |page: PageLocation| {
+        let begin = usize::try_from(page.offset).unwrap();
+        begin..begin + usize::try_from(page.compressed_page_size).unwrap()
+    };
+    locations.map(range).collect()
+}
+
+#[test]
+fn who_asks_for_one_security_does_not_read_the_pages_of_others() {
+    let root = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..200).flat_map(|code| (0..365).map(move |at| (day(code, at, code), 1))).collect();
+    write(&mut open(root.path(), DAY), (1, 1), &rows).unwrap();
+    compact(root.path());
+    let path = &parquet_files(root.path(), DAY)[0];
+    let close = DayBar::FIELDS.iter().position(|field| field.name == "close").unwrap();
+    let pages = pages_of(path, close);
+    assert!(pages.len() > 3, "{} pages", pages.len());
+    let mut bytes = fs::read(path).unwrap();
+    pages[1..].iter().for_each(|page| bytes[page.clone()].fill(0xee));
+    fs::write(path, bytes).unwrap();
+
+    let ask = |code| {
+        let filter = Filter { symbols: [symbol(code)].into_iter().collect(), ..Filter::default() };
+        Reader::<DayBar>::open(root.path(), DAY, filter).unwrap().next()
+    };
+    assert_eq!(ask(0).unwrap().unwrap().rows.len(), 365, "its page is whole");
+    assert!(matches!(ask(199), Err(Error::Parquet { .. })), "this one's is not");
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, RefDay,
+    Calendar, DayBar, Kind, MinuteBar, RefDay, Totals,
     app::{self, App, Args, Usage},
 };
 use sqep_csv::{
@@ -103,14 +103,25 @@ impl Job {
             self.publish(&mut source).await
         };
         self.report.finish();
-        ended?;
+        let totals = ended?;
         let summary = self.report.summary();
+        if self.app.stop.is_cancelled() && !(source.has_ended() && totals.read == summary.totals.read) {
+            return self.cut_short(&totals, &summary.totals);
+        }
         self.report.say(&summary.to_string());
-        let stopped = self.app.stop.is_cancelled();
-        if stopped || summary.is_clean() {
+        if summary.is_clean() {
             return Ok(());
         }
         bail!("files refused: {}, not read: {}; they are named above", summary.refused, summary.failed)
+    }
+
+    /// A daemon that is stopped has done its work; a run that was to come to an end has not.
+    fn cut_short(&self, published: &Totals, read: &Totals) -> anyhow::Result<()> {
+        let left = read.read.saturating_sub(published.read);
+        self.report.say(&format!(
+            "stopped before the end: {left} rows of the files above are not on the stream; the next run goes on with them"
+        ));
+        if self.settings.watch { Ok(()) } else { bail!("stopped before the end; run it again for the rest") }
     }
 
     /// Finds what is wrong without writing anything.
@@ -139,22 +150,22 @@ impl Job {
         Ok(Some(Some(kept)))
     }
 
-    async fn publish<R: Enrich>(&self, source: &mut CsvSource<R>) -> anyhow::Result<()> {
+    async fn publish<R: Enrich>(&self, source: &mut CsvSource<R>) -> anyhow::Result<Totals> {
         let (once, stop) = (!self.settings.watch, &self.app.stop);
         self.app.serve(&self.app.config.http).await?;
         let outward = self.app.config.outward(&self.app.meters);
         let totals = outward.publish(source, &self.settings.source, once, stop, |_| {}).await?;
         self.report.say(&format!("stream: {} in {} entries", Counts(&totals), totals.entries));
-        Ok(())
+        Ok(totals)
     }
 
-    async fn rehearse<R: Enrich>(&self, source: &mut CsvSource<R>) -> anyhow::Result<()> {
+    async fn rehearse<R: Enrich>(&self, source: &mut CsvSource<R>) -> anyhow::Result<Totals> {
         let dry = dry::run(source, self.app.config.stream.kind, &self.calendar, SAMPLES_MAX).await?;
         self.report.say(&format!("dry run, nothing was published; it would be: {}", Counts(&dry.totals)));
         for (file, line, record) in &dry.samples {
             let place = if *line > 0 { format!("{file}:{line}") } else { file.clone() };
             self.report.say(&format!("  {place} {}", dry::shown(record)?));
         }
-        Ok(())
+        Ok(dry.totals)
     }
 }

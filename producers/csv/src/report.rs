@@ -7,6 +7,7 @@ use std::{
     fmt::{self, Write as _},
     io::Write,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,6 +20,9 @@ const NAMED_FILES_MAX: usize = 1_000;
 
 /// Refusals of one file and one reason that are shown; the letters hold all of them.
 const EXAMPLES_MAX: usize = 3;
+
+/// How often a line says how far the judging of a large file is, where there is no bar.
+const JUDGED: Duration = Duration::from_secs(10);
 
 /// Characters of a value that are shown.
 const VALUE_CHARS_MAX: usize = 160;
@@ -147,6 +151,8 @@ struct View {
     files: u64,
     ended: u64,
     rows: u64,
+    /// When it was last said that a file is judged.
+    judged: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,8 +172,15 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        let view =
-            View { out, ends: BTreeMap::new(), summary: Summary::default(), files: 0, ended: 0, rows: 0 };
+        let view = View {
+            out,
+            ends: BTreeMap::new(),
+            summary: Summary::default(),
+            files: 0,
+            ended: 0,
+            rows: 0,
+            judged: Instant::now(),
+        };
         Report { view: Mutex::new(view), bar }
     }
 
@@ -205,7 +218,13 @@ impl Report {
     /// A file is looked at, and none of its rows can be handed on before the last one was.
     pub fn judging(&self, key: &str, consumed: u64, size: u64) {
         let percent = u128::from(consumed) * 100 / u128::from(size.max(1));
-        self.bar.set_message(format!("judging {key}: {percent} %"));
+        let text = format!("judging {key}: {percent} %");
+        let mut view = self.view();
+        if self.bar.is_hidden() && view.judged.elapsed() >= JUDGED {
+            view.judged = Instant::now();
+            view.say(&self.bar, &text);
+        }
+        self.bar.set_message(text);
     }
 
     /// An argument or a folder could not be read.

@@ -58,6 +58,9 @@ pub struct CsvSource<R> {
     ledger: Ledger,
     /// Pass and counts of each file when it was first met or last reported.
     reported: BTreeMap<String, (u64, Totals)>,
+    /// Files reported as published, and their pass: read again after a conflict, they are not news.
+    listed: BTreeMap<String, u64>,
+    ended: bool,
     /// With `--force`: the pass of each file that this process found.
     forced: Option<BTreeMap<String, u64>>,
     scan: Arc<Scan>,
@@ -107,6 +110,8 @@ impl<R: Enrich> CsvSource<R> {
             workers,
             ledger: Ledger::default(),
             reported: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            ended: false,
             scan: Arc::default(),
             waiting: VecDeque::new(),
             begun: VecDeque::new(),
@@ -118,6 +123,11 @@ impl<R: Enrich> CsvSource<R> {
             idle: false,
             due: false,
         })
+    }
+
+    /// Whether everything there was to read was handed over.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Looks at the folders on a thread that may block. Safe to drop while it waits: the look is due until it is taken.
@@ -266,6 +276,13 @@ impl<R: Enrich> CsvSource<R> {
             Some((same, before)) if same == pass && now.read >= before.read => now.since(&before),
             _ => now,
         };
+        let listed = match end.outcome {
+            Outcome::Published { .. } => self.listed.insert(key.clone(), pass),
+            _ => None,
+        };
+        if listed == Some(pass) && totals.read == 0 {
+            return;
+        }
         self.report.ended(&FileLine {
             key,
             dialect: end.dialect,
@@ -304,7 +321,7 @@ impl<R: Enrich> Source for CsvSource<R> {
         }
         self.ledger = ledger;
         self.looked.clear();
-        self.idle = false;
+        (self.idle, self.ended) = (false, false);
         self.look().await?;
         self.keep_side_files()?;
         if self.scan.inputs.is_empty() && self.watch.is_none() {
@@ -319,6 +336,7 @@ impl<R: Enrich> Source for CsvSource<R> {
             self.begin();
             let Some(begun) = self.begun.front_mut() else {
                 if self.watch.is_none() {
+                    self.ended = true;
                     return Ok(None);
                 }
                 if !mem::replace(&mut self.idle, true) {

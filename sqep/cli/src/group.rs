@@ -271,6 +271,10 @@ async fn done<T>(
             let there = if names.is_empty() { "no group".to_owned() } else { names.join(", ") };
             bail!("{stream} has no group {group:?}; there is {there}")
         }
+        Steered::Replay => bail!(
+            "group {group:?} on {stream} is being given its past: let `sqep replay` finish, or end both with `sqep group \
+             retire {group}`"
+        ),
         Steered::Absent => bail!("there is no stream {stream}: nothing to steer; see `sqep status`"),
         Steered::Trimmed(id) => {
             bail!(

@@ -6,6 +6,7 @@ mod config;
 mod dead;
 mod demo;
 mod digest;
+mod doctor;
 mod generate;
 mod get;
 mod group;
@@ -14,6 +15,7 @@ mod out;
 mod replay;
 mod status;
 mod tail;
+mod top;
 mod trim;
 mod which;
 
@@ -42,8 +44,12 @@ enum Command {
     Status(status::StatusArgs),
     /// Shows bars of an archive: of some securities, or of a day.
     Get(get::GetArgs),
+    /// Looks at everything that can be wrong, and says what to do. Exit codes: 0 nothing to do, 3 warnings, 1 errors.
+    Doctor(doctor::DoctorArgs),
     /// Shows bars as they pass, without disturbing any reader.
     Tail(tail::TailArgs),
+    /// Shows rates, lag and dead letters again and again on one screen.
+    Top(top::TopArgs),
     /// Shows groups, lets one go on after an error on marks, or ends one.
     Group(group::GroupArgs),
     /// Removes from the streams what nobody has to wait for, and says who holds the rest.
@@ -67,7 +73,9 @@ impl AsRef<Args> for Cli {
             Command::Gen(args) => &args.common,
             Command::Status(args) => &args.common,
             Command::Get(args) => &args.common,
+            Command::Doctor(args) => &args.common,
             Command::Tail(args) => &args.common,
+            Command::Top(args) => &args.common,
             Command::Group(args) => args.common(),
             Command::Trim(args) => &args.common,
             Command::Replay(args) => &args.common,
@@ -90,6 +98,8 @@ async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
         Command::Gen(args) => generate::run(args, &config, &stop).await,
         Command::Status(args) => status::run(args, &config).await,
         Command::Get(args) => get::run(args, &config).await,
+        Command::Doctor(args) => doctor::run(args, &config).await,
+        Command::Top(args) => top::run(args, &config, &stop).await,
         Command::Tail(args) => tail::run(args, &config, &stop).await,
         Command::Group(args) => group::run(args, &config).await,
         Command::Trim(args) => trim::run(args, &config, &stop).await,

@@ -118,8 +118,18 @@ fn lines(status: &Status, prefix: &str, now: u64) -> Vec<String> {
     if groups.is_empty() {
         lines.push("no group reads any of them".to_owned());
     } else {
-        let header =
-            ["stream", "group", "pending", "lag", "behind", "oldest pending", "settled", "reader", "lease"];
+        let header = [
+            "stream",
+            "group",
+            "pending",
+            "lag",
+            "behind",
+            "oldest pending",
+            "settled",
+            "reader",
+            "since",
+            "lease left",
+        ];
         lines.extend(table(&header, &groups));
     }
     lines
@@ -178,6 +188,7 @@ fn group_rows(stream: &Stream, now: u64) -> Vec<Vec<String>> {
             group.oldest_pending.map_or_else(dash, |id| age(now.saturating_sub(id.ms))),
             group.settled.map_or_else(dash, |id| id.to_string()),
             group.holder.as_deref().map_or_else(dash, reader),
+            group.holder.as_deref().and_then(since).map_or_else(dash, |since| age(now.saturating_sub(since))),
             group.lease_ms.map_or_else(dash, age),
         ];
         cells.to_vec()
@@ -188,6 +199,11 @@ fn group_rows(stream: &Stream, now: u64) -> Vec<Vec<String>> {
 /// `host/pid` of a holder, without what only the lease needs.
 fn reader(holder: &str) -> String {
     holder.split('/').take(2).collect::<Vec<_>>().join("/")
+}
+
+/// When a holder took its lease, in milliseconds since 1970.
+fn since(holder: &str) -> Option<u64> {
+    holder.rsplit_once('@')?.1.parse().ok()
 }
 
 fn dash() -> String {

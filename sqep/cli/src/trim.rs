@@ -163,16 +163,17 @@ fn lines(done: &Done, config: &Config) -> Vec<String> {
 /// When memory will be full.
 fn outlook(forecast: &Forecast) -> String {
     let (used, day) = (bytes(forecast.used_bytes), bytes(forecast.day_bytes));
-    let seen = age(forecast.seen_ms);
-    match (forecast.bytes_max, forecast.full_in_ms) {
-        (0, _) => format!(
-            "redis uses {used} and has no maxmemory: it may take all of its machine; {day} a day come, going by {seen}"
-        ),
-        (max, Some(ms)) => format!(
-            "redis uses {used} of {}: full in {} at {day} a day, going by {seen}, if nothing more could be trimmed",
-            bytes(max),
-            age(ms)
-        ),
-        (max, None) => format!("redis uses {used} of {}: nothing comes", bytes(max)),
-    }
+    let limit = match forecast.bytes_max {
+        0 => "and has no maxmemory: it may take all of its machine".to_owned(),
+        max => format!("of {}", bytes(max)),
+    };
+    let rate = match forecast.day_bytes {
+        0 => "nothing has come".to_owned(),
+        _ => format!("{day} a day come, going by the last {}", age(forecast.seen_ms)),
+    };
+    let full = match forecast.full_in_ms {
+        Some(ms) => format!(": full in {}, if nothing more could be trimmed", age(ms)),
+        None => String::new(),
+    };
+    format!("redis uses {used} {limit}; {rate}{full}")
 }

@@ -20,6 +20,7 @@ use crate::{
     redis::{
         RedisInlet, RedisOutlet, RedisSettings, Server,
         behind::Lookout,
+        groups,
         keys::{Keys, StreamSettings},
         replay, unique,
     },
@@ -292,10 +293,23 @@ impl Inward<'_> {
         Ok(RedisInlet::new(server, self.stream.clone(), partition, group, lease, patience))
     }
 
-    /// Connects and judges the server; writes nothing.
-    pub async fn check(&self) -> anyhow::Result<()> {
-        self.partitions()?;
-        check(self.redis, self.calendar).await
+    /// Connects and judges the server, and whether the reader could start; writes nothing.
+    pub async fn check(&self, name: &str) -> anyhow::Result<()> {
+        let (partitions, group) = (self.partitions()?, self.group(name));
+        check(self.redis, self.calendar).await?;
+        if self.reader.start.is_some() {
+            return Ok(());
+        }
+        let mut connection = Server::new(self.redis).map_err(Usage)?.connect().await?;
+        for partition in partitions {
+            let keys = Keys::new(&self.stream.prefix, self.stream.kind, partition);
+            let groups = groups::list(&mut connection, &keys, &[]).await?;
+            if !groups.iter().any(|found| found.pin.group == group) {
+                let (group, stream) = (group.to_owned(), keys.stream().to_owned());
+                return Err(Usage(MarkError::NoStart { group, stream }.into()).into());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Connection, Server, keys::Keys, outlet::backlogs, reply};
+use super::{Connection, Server, keys::Keys, look::first_after, outlet::backlogs, reply};
 use crate::{EntryId, meter::Behind, transport::TransportError};
 
 /// Looks at one group.
@@ -47,7 +47,7 @@ impl Lookout {
         let oldest = if group.pending > 0 {
             self.oldest_pending(connection).await?
         } else if group.unsettled > 0 {
-            self.first_after(connection, group.delivered).await?
+            first_after(connection, &self.keys, group.delivered).await?
         } else {
             None
         };
@@ -61,15 +61,5 @@ impl Lookout {
             Value::Array(items) => items.get(1).filter(|id| **id != Value::Nil).map(reply::id),
             _ => None,
         })
-    }
-
-    async fn first_after(
-        &self,
-        connection: &mut Connection,
-        id: EntryId,
-    ) -> Result<Option<EntryId>, TransportError> {
-        let mut range = redis::cmd("XRANGE");
-        range.arg(self.keys.stream()).arg(format!("({id}")).arg("+").arg("COUNT").arg(1);
-        Ok(reply::entries(connection.ask(&range).await?).first().map(|entry| entry.id))
     }
 }

@@ -155,25 +155,17 @@ impl Letters {
     /// The next few that the filter takes; `None`: no more. Letters written meanwhile may come too.
     pub async fn page(&mut self) -> Result<Option<Vec<Found>>, TransportError> {
         let Some((partition, keys, first, last)) = self.ways.pop_front() else { return Ok(None) };
-        let (name, from, to) = match self.newest_first {
-            true => ("XREVRANGE", last.to_string(), first.to_string()),
-            false => ("XRANGE", first.to_string(), last.to_string()),
-        };
+        let (name, from, to) =
+            if self.newest_first { ("XREVRANGE", last, first) } else { ("XRANGE", first, last) };
         let mut range = redis::cmd(name);
-        range.arg(keys.dead()).arg(from).arg(to).arg("COUNT").arg(PAGE);
+        range.arg(keys.dead()).arg(from.to_string()).arg(to.to_string()).arg("COUNT").arg(PAGE);
         let entries = reply::entries(self.connection.ask(&range).await?);
         if let Some(read) = entries.last().map(|entry| entry.id)
             && entries.len() == PAGE
+            && read != to
         {
-            match self.newest_first {
-                true if read > first => {
-                    self.ways.push_front((partition, keys.clone(), first, read.previous()));
-                }
-                false if read < last => {
-                    self.ways.push_front((partition, keys.clone(), read.next(), last));
-                }
-                _ => {}
-            }
+            let rest = if self.newest_first { (first, read.previous()) } else { (read.next(), last) };
+            self.ways.push_front((partition, keys.clone(), rest.0, rest.1));
         }
         let found = entries.into_iter().map(|entry| Found {
             id: LetterId { partition, id: entry.id },

@@ -56,12 +56,13 @@ const SURVEY: &str = "
 if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
 return pins(KEYS[1], KEYS[2])";
 
-/// KEYS: stream groups lease resume born trimmed. ARGV: group at force new dry.
+/// KEYS: stream groups lease resume born trimmed replays. ARGV: group at force new dry.
 const RESUME: &str = "
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if not exists and redis.call('EXISTS', KEYS[5]) == 0 then return {'absent'} end
 local holder = redis.call('GET', KEYS[3])
 if holder and ARGV[3] == '0' then return {'held', holder} end
+if redis.call('HEXISTS', KEYS[7], ARGV[1]) == 1 then return {'replay'} end
 local known = redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1
 local last = '0-0'
 if exists then
@@ -263,6 +264,8 @@ pub enum Steered<T> {
     Unknown,
     /// No such stream.
     Absent,
+    /// The group is being given its past.
+    Replay,
     /// That place is not on the stream any more: it begins after this id.
     Trimmed(EntryId),
     /// That place is not on the stream yet: it ends with this id.
@@ -306,7 +309,7 @@ pub async fn resume(
     let script = Script::new(&source);
     let mut call = script.key(keys.stream());
     call.key(keys.groups()).key(keys.lease(group)).key(keys.resume(group)).key(keys.born());
-    call.key(keys.trimmed()).arg(group).arg(at.to_string());
+    call.key(keys.trimmed()).key(keys.replays()).arg(group).arg(at.to_string());
     call.arg(flag(how.force)).arg(flag(how.new)).arg(flag(how.dry));
     let reply: Vec<Value> = connection.run(&call).await?;
     let id = |at: usize| reply.get(at).map(reply::id).unwrap_or_default();
@@ -345,6 +348,7 @@ fn steered<T>(reply: &[Value], done: impl FnOnce() -> T) -> Steered<T> {
         "trimmed" => Steered::Trimmed(second.map(reply::id).unwrap_or_default()),
         "beyond" => Steered::Beyond(second.map(reply::id).unwrap_or_default()),
         "absent" => Steered::Absent,
+        "replay" => Steered::Replay,
         _ => Steered::Unknown,
     }
 }

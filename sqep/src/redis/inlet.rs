@@ -9,7 +9,7 @@ use tracing::warn;
 use super::{
     Connection, Server,
     keys::{Keys, StreamSettings},
-    lease::{Lease, unique},
+    lease::{Lease, Terms, unique},
     look::{entries_read, last_id},
     outlet::{dead_room, parted},
     replay, reply,
@@ -95,6 +95,8 @@ pub struct RedisInlet {
     /// Where entries come from: the stream, or the past that is replayed to the group.
     lane: Keys,
     group: String,
+    /// The token of the lease held last: a server that comes back may still know it.
+    token: String,
     lease_time: Duration,
     patience: Option<Duration>,
     open: Option<Open>,
@@ -129,6 +131,7 @@ impl RedisInlet {
             lane: keys.clone(),
             keys,
             group: group.to_owned(),
+            token: String::new(),
             lease_time,
             patience,
             open: None,
@@ -261,7 +264,9 @@ impl Inlet for RedisInlet {
             old.lease.release(&mut connection).await?;
         }
         let key = self.keys.lease(&self.group);
-        let lease = Lease::take(&mut connection, &self.server, &key, self.lease_time, self.patience).await?;
+        let terms = Terms { time: self.lease_time, patience: self.patience, own: &self.token };
+        let lease = Lease::take(&mut connection, &self.server, &key, &terms).await?;
+        lease.token().clone_into(&mut self.token);
         self.open = Some(Open { connection, lease, seen: EntryId::ZERO });
         self.standing().await
     }

@@ -3,7 +3,7 @@
 use redis::Value;
 use serde::Serialize;
 
-use super::{Connection, Server, keys::Keys, outlet::backlogs, reply};
+use super::{Connection, Server, keys::Keys, look::look, outlet::backlogs, reply};
 use crate::{EntryId, Kind, transport::TransportError, wire::Entry};
 
 /// One stream.
@@ -13,12 +13,18 @@ pub struct StreamStatus {
     pub stream: String,
     /// Entries.
     pub entries: u64,
+    /// Entries it was ever given.
+    pub added: u64,
     /// Bytes of the server's memory.
     pub bytes: u64,
     /// First id still there.
     pub first: EntryId,
     /// Last id given out.
     pub last: EntryId,
+    /// Tells this stream from one of the same name; empty where nobody has said.
+    pub born: String,
+    /// Up to where it was trimmed.
+    pub trimmed: EntryId,
     /// Source that feeds it.
     pub source: Option<String>,
     /// What its source counted, as JSON.
@@ -97,13 +103,8 @@ impl Inspector {
     /// How one stream stands.
     pub async fn stream(&mut self, key: &str) -> Result<StreamStatus, TransportError> {
         let keys = Keys::of(key);
-        let info = self.connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(key)).await?;
-        let member = |name: &str| info.as_ref().and_then(|info| reply::member(info, name));
-        let last = member("last-generated-id").map(reply::id).unwrap_or_default();
-        let first = match member("first-entry") {
-            Some(Value::Array(entry)) => entry.first().map(reply::id).unwrap_or_default(),
-            _ => EntryId::ZERO,
-        };
+        let look = look(&mut self.connection, &keys).await?.unwrap_or_default();
+        let first = if look.length == 0 { EntryId::ZERO } else { look.first };
         let mut facts = redis::pipe();
         facts.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(64);
         facts
@@ -116,6 +117,9 @@ impl Inspector {
             .arg(keys.dead());
         let (bytes, source, dead_letters, dead_bytes): (Option<u64>, Option<String>, u64, Option<u64>) =
             self.connection.ask_all(&facts).await?;
+        let mut facts = redis::pipe();
+        facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
+        let (born, trimmed): (Option<String>, Option<String>) = self.connection.ask_all(&facts).await?;
         let totals = match &source {
             Some(source) => self.totals(&keys, source).await?,
             None => None,
@@ -124,14 +128,21 @@ impl Inspector {
         let mut groups = Vec::new();
         for backlog in backlogs.groups {
             let (pending, lag) = (backlog.pending, backlog.unsettled - backlog.pending);
-            groups.push(self.group(&keys, backlog.name, pending, lag, backlog.delivered, last).await?);
+            let mut group =
+                self.group(&keys, backlog.name, pending, lag, backlog.delivered, look.last).await?;
+            // Who has settled nothing is behind as far as there is anything.
+            group.lag_ms = group.lag_ms.min(look.last.ms.saturating_sub(first.ms));
+            groups.push(group);
         }
         Ok(StreamStatus {
             stream: key.to_owned(),
             entries: backlogs.length,
+            added: look.added,
             bytes: bytes.unwrap_or(0),
             first,
-            last,
+            last: look.last,
+            born: born.unwrap_or_default(),
+            trimmed: trimmed.and_then(|text| text.parse().ok()).unwrap_or_default(),
             source,
             totals,
             dead_letters,

@@ -16,7 +16,7 @@ pub struct StreamSettings {
     pub partitions: u16,
     /// Lets more than one source publish to one stream.
     pub share: bool,
-    /// Groups that hold back producers, separated by commas; empty: those that exist.
+    /// Groups that hold back producers and trimming; empty: those that exist.
     pub groups: Vec<String>,
     /// Entries a counted group may leave unsettled before producers wait.
     pub backlog_entries_max: u64,
@@ -103,7 +103,7 @@ impl Keys {
         format!("{}:resume:{group}", self.stream)
     }
 
-    /// Hash: hour → when that was seen, and the entries added until then; of one day.
+    /// Hash: hour → milliseconds of a look at the stream, entries added until then, bytes of one of them; of one day.
     pub fn grown(&self) -> String {
         format!("{}:grown", self.stream)
     }

@@ -6,6 +6,7 @@
 use std::{hash::BuildHasher, time::Duration};
 
 use anyhow::anyhow;
+use chrono::Utc;
 use redis::Script;
 use tokio::{
     task::JoinHandle,
@@ -81,18 +82,30 @@ fn dead(lease: &str) -> bool {
     seeing && on == host() && pid.parse().is_ok_and(|pid| started(pid).is_none_or(|now| now != start))
 }
 
+/// How a lease is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// How long it lasts without being renewed.
+    pub(super) time: Duration,
+    /// How long another's is waited for; `None`: for ever.
+    pub(super) patience: Option<Duration>,
+    /// The token this reader had last: nobody else's.
+    pub(super) own: &'a str,
+}
+
 impl Lease {
     /// Waits until the lease is free, passed or its holder dead; says once whom it waits for.
     pub(super) async fn take(
         connection: &mut Connection,
         server: &Server,
         key: &str,
-        time: Duration,
-        patience: Option<Duration>,
+        terms: &Terms<'_>,
     ) -> Result<Lease, TransportError> {
-        let token = format!("{}/{}", holder(), unique());
+        let &Terms { time, patience, own } = terms;
+        // When it was taken stands in it for people; nothing is decided by it.
+        let token = format!("{}/{}@{}", holder(), unique(), Utc::now().timestamp_millis());
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (script, mut known_dead, mut said) = (Script::new(TAKE), String::new(), false);
+        let (script, mut known_dead, mut said) = (Script::new(TAKE), own.to_owned(), false);
         let since = Instant::now();
         loop {
             let found: String =

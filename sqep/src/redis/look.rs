@@ -45,10 +45,55 @@ pub(super) async fn last_id(connection: &mut Connection, keys: &Keys) -> Result<
     Ok(look(connection, keys).await?.unwrap_or_default().last)
 }
 
-/// KEYS: stream. ARGV: after count. Answers how many entries come after an id, of so many, and the last of them.
+/// KEYS: stream. ARGV: after upto count. Answers how many entries come after an id, of so many, and the last of them.
 const PAGE: &str = "
-local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 return {#page, page[1] and page[#page][1] or ''}";
+/// The server holds so many entries twice while it counts.
+const PAGE_ENTRIES_MAX: u64 = 8;
+
+/// How many entries lie after one id and up to another, counted up to `max`, and the last of those.
+async fn page(
+    connection: &mut Connection,
+    keys: &Keys,
+    after: EntryId,
+    upto: EntryId,
+    max: u64,
+) -> Result<Option<(u64, EntryId)>, TransportError> {
+    let script = Script::new(PAGE);
+    let mut call = script.key(keys.stream());
+    call.arg(after.to_string()).arg(upto.to_string()).arg(max.min(PAGE_ENTRIES_MAX));
+    let (count, last): (u64, String) = connection.run(&call).await?;
+    Ok(last.parse().ok().map(|last| (count, last)))
+}
+
+/// The first entry after an id.
+pub(super) async fn first_after(
+    connection: &mut Connection,
+    keys: &Keys,
+    id: EntryId,
+) -> Result<Option<EntryId>, TransportError> {
+    const LAST: EntryId = EntryId::new(u64::MAX, u64::MAX);
+    Ok(page(connection, keys, id, LAST, 1).await?.map(|(_, first)| first))
+}
+
+/// How many entries lie after one id and up to another; counts no further than past `max`.
+pub(super) async fn count(
+    connection: &mut Connection,
+    keys: &Keys,
+    mut after: EntryId,
+    upto: EntryId,
+    max: u64,
+) -> Result<u64, TransportError> {
+    let mut count = 0;
+    while after < upto
+        && count < max
+        && let Some((more, last)) = page(connection, keys, after, upto, PAGE_ENTRIES_MAX).await?
+    {
+        (after, count) = (last, count + more);
+    }
+    Ok(count)
+}
 
 /// How many entries lie at or before `at`, counting those no longer there: what the server needs for its lag.
 pub(super) async fn entries_read(
@@ -56,18 +101,9 @@ pub(super) async fn entries_read(
     keys: &Keys,
     at: EntryId,
 ) -> Result<u64, TransportError> {
-    /// The server holds so many entries twice while it counts.
-    const COUNT: u64 = 8;
     let Some(Look { last, first, added, length }) = look(connection, keys).await? else { return Ok(0) };
     if at < first {
         return Ok(added.saturating_sub(length));
     }
-    let (script, mut after, mut unread) = (Script::new(PAGE), at, 0u64);
-    while after < last {
-        let mut call = script.key(keys.stream());
-        let (count, upto): (u64, String) = connection.run(call.arg(after.to_string()).arg(COUNT)).await?;
-        let Ok(upto) = upto.parse() else { break };
-        (after, unread) = (upto, unread + count);
-    }
-    Ok(added.saturating_sub(unread))
+    Ok(added.saturating_sub(count(connection, keys, at, last, u64::MAX).await?))
 }

@@ -5,16 +5,19 @@
 pub mod behind;
 pub mod dead;
 pub mod embedded;
+pub mod facts;
 pub mod groups;
 pub mod inlet;
 pub mod inspect;
 pub mod keys;
+mod health;
 mod lease;
 mod look;
 pub mod outlet;
 pub mod redrive;
 pub mod replay;
 mod reply;
+mod settings;
 mod socket;
 mod tls;
 pub mod trim;
@@ -31,92 +34,21 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisError,
-    Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
+    RedisError, Value, aio::MultiplexedConnection,
 };
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use self::{inlet::RedisInlet, lease::unique, outlet::RedisOutlet};
-use self::socket::Socket;
+use self::{settings::password, socket::Socket};
+pub use self::{
+    health::Health,
+    inlet::RedisInlet,
+    lease::unique,
+    outlet::RedisOutlet,
+    settings::{RedisSettings, without_password},
+};
 use crate::transport::TransportError;
-
-/// Section `redis` of every program's configuration.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RedisSettings {
-    /// `redis://[user[:password]@]host:port[/db]`, `rediss://` for TLS, `redis+unix:///path`.
-    #[serde(serialize_with = "shown")]
-    pub url: String,
-    /// A file that holds the password; a systemd credential `redis.password` is found by itself. Read again for every
-    /// connection, as are the files of TLS.
-    pub password_file: Option<PathBuf>,
-    /// The CA that signed the server's certificate (PEM); by default those of the system.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Our certificate, and those between it and the CA (PEM), for a server that asks who we are …
-    pub tls_cert_file: Option<PathBuf>,
-    /// … and its private key (PEM, unencrypted).
-    pub tls_key_file: Option<PathBuf>,
-    /// Seconds a reply may take, on top of a blocking read.
-    pub response_timeout_s_max: u64,
-    /// Seconds a connection may take.
-    pub connect_timeout_s_max: u64,
-    /// Seconds a run with `--once` goes on trying to reach the server; daemons try for ever.
-    pub once_patience_s_max: u64,
-}
-
-impl Default for RedisSettings {
-    fn default() -> Self {
-        RedisSettings {
-            url: "redis://127.0.0.1:6379".to_owned(),
-            password_file: None,
-            tls_ca_file: None,
-            tls_cert_file: None,
-            tls_key_file: None,
-            response_timeout_s_max: 15,
-            connect_timeout_s_max: 3,
-            once_patience_s_max: 30,
-        }
-    }
-}
-
-impl fmt::Debug for RedisSettings {
-    /// Never shows a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSettings").field("url", &without_password(&self.url)).finish_non_exhaustive()
-    }
-}
-
-/// A URL as it may be printed: scheme and place, with `…` for what could be a secret.
-pub fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
-    // The URL of a socket carries user and password behind a question mark, the others before an `@`.
-    let place = if scheme.contains("unix") {
-        let path = rest.split('?').next().unwrap_or_default();
-        (!path.contains('@')).then(|| path.to_owned())
-    } else {
-        let (user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let place = place.split(['?', '#']).next().unwrap_or_default();
-        let hidden = if user.is_empty() { "" } else { "…@" };
-        (is_place(place) && !user.contains(['?', '#'])).then(|| format!("{hidden}{place}"))
-    };
-    format!("{scheme}://{}", place.as_deref().unwrap_or("…"))
-}
-
-/// `host[:port][/db]`, and nothing that only looks like it: a password in the place of a port is no number.
-fn is_place(text: &str) -> bool {
-    let (host, db) = text.split_once('/').unwrap_or((text, ""));
-    let (host, port) = match host.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => (host, "0"),
-    };
-    let named = host.chars().all(|c| c.is_alphanumeric() || "-._[]:%".contains(c));
-    named && port.parse::<u16>().is_ok() && db.chars().all(|c| c.is_ascii_digit())
-}
-
-fn shown<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&without_password(url))
-}
 
 /// Where a server is and how to reach it.
 #[derive(Clone)]
@@ -179,7 +111,8 @@ impl Server {
             let socket = Socket::connect(info, tls).await?;
             let burst = socket.burst();
             let (connection, driver) =
-                MultiplexedConnection::new_with_config(info.redis_settings(), socket, self.config.clone()).await?;
+                MultiplexedConnection::new_with_config(info.redis_settings(), socket, self.config.clone())
+                    .await?;
             tokio::spawn(driver);
             Ok((connection, burst))
         };
@@ -249,21 +182,6 @@ fn denied(error: &RedisError) -> bool {
     error.code() == Some("NOPERM") || within.iter().any(|text| error.to_string().contains(text))
 }
 
-/// The password in the file that is named, or in the credential that systemd hands over.
-fn password(file: Option<&PathBuf>) -> anyhow::Result<Option<String>> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|dir| PathBuf::from(dir).join("redis.password"))
-        .filter(|path| path.exists());
-    let Some(path) = file.cloned().or(credential) else { return Ok(None) };
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the redis password from {}", path.display()))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        bail!("{} holds no password", path.display());
-    }
-    Ok(Some(password.to_owned()))
-}
-
 /// The error without the password: a server that does not know a command repeats what it was asked.
 fn without(secret: Option<&str>, error: TransportError) -> TransportError {
     let clean = |error: anyhow::Error| {
@@ -319,107 +237,5 @@ impl Connection {
         script: &redis::ScriptInvocation<'_>,
     ) -> Result<T, TransportError> {
         script.invoke_async(&mut self.inner).await.map_err(|error| self.server.error(error))
-    }
-}
-
-/// What the server says of its memory and durability.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Health {
-    /// Bytes in use.
-    pub used_bytes: u64,
-    /// `maxmemory`, 0 for no limit.
-    pub bytes_max: u64,
-    /// `maxmemory-policy`.
-    pub policy: String,
-    /// Whether an append-only file is written.
-    pub append_only: bool,
-    /// `appendfsync`; empty where this user may not ask.
-    pub fsync: String,
-    /// Whether snapshots are taken; `None` where this user may not ask.
-    pub snapshots: Option<bool>,
-}
-
-impl Health {
-    /// Whether more than so many percent of `maxmemory` are in use.
-    pub fn over(&self, percent: u64) -> bool {
-        self.bytes_max > 0 && self.used_bytes.saturating_mul(100) > self.bytes_max.saturating_mul(percent)
-    }
-
-    /// What a crash of the server or a loss of power costs, and whether that is worth a warning.
-    pub fn durability(&self) -> (bool, &'static str) {
-        match (self.append_only, self.fsync.as_str(), self.snapshots) {
-            (true, "always", _) => {
-                (false, "writes an append-only file, synced before every answer: nothing is lost")
-            }
-            (true, "everysec", _) => (
-                false,
-                "writes an append-only file, synced every second: a crash loses nothing, a loss of power a second or two",
-            ),
-            (true, "no", _) => (
-                true,
-                "writes an append-only file, synced when the system likes: a loss of power loses up to minutes",
-            ),
-            (true, ..) => (false, "writes an append-only file"),
-            (false, _, Some(true)) => (true, "takes snapshots only: a crash loses minutes"),
-            (false, _, Some(false)) => (true, "keeps nothing on disk: a restart loses the stream"),
-            (false, _, None) => (
-                true,
-                "writes no append-only file: a crash loses minutes, or the stream if there are no snapshots",
-            ),
-        }
-    }
-}
-
-impl Connection {
-    /// Memory and durability.
-    pub async fn health(&mut self) -> Result<Health, TransportError> {
-        let health = self.usage().await?;
-        // A right that a program does not need, since what else can be asked by it is nobody's business.
-        let config = self.try_ask(redis::cmd("CONFIG").arg("GET").arg("save").arg("appendfsync")).await;
-        let Ok(Some(config)) = config else { return Ok(health) };
-        let value = |name: &str| reply::member(&config, name).map(reply::text);
-        Ok(Health {
-            fsync: value("appendfsync").unwrap_or_default(),
-            snapshots: value("save").map(|rules| !rules.is_empty()),
-            ..health
-        })
-    }
-
-    /// Memory, and of durability what any user may ask.
-    pub(super) async fn usage(&mut self) -> Result<Health, TransportError> {
-        let text: String = self.ask(redis::cmd("INFO").arg("memory").arg("persistence")).await?;
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        let number = |name: &str| value(name).parse().unwrap_or(0);
-        Ok(Health {
-            used_bytes: number("used_memory"),
-            bytes_max: number("maxmemory"),
-            policy: value("maxmemory_policy"),
-            append_only: value("aof_enabled") == "1",
-            ..Health::default()
-        })
-    }
-
-    /// Refuses a server that would throw bars away, and says how durable it is.
-    pub async fn fit(&mut self) -> Result<Health, TransportError> {
-        let health = self.health().await?;
-        let name = self.server.name().to_owned();
-        if !matches!(health.policy.as_str(), "" | "noeviction") {
-            let policy = &health.policy;
-            return Err(TransportError::Wrong(anyhow!(
-                "redis at {name} has maxmemory-policy {policy}, which throws bars away when memory is full; set it to \
-                 noeviction"
-            )));
-        }
-        if health.bytes_max == 0 {
-            tracing::warn!("redis at {name} has no maxmemory: a backlog can take all memory of its machine");
-        }
-        match health.durability() {
-            (false, what) => tracing::info!("redis at {name} {what}"),
-            (true, what) => tracing::warn!("redis at {name} {what}"),
-        }
-        Ok(health)
     }
 }

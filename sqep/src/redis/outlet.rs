@@ -7,6 +7,7 @@ use super::{
     Connection, Server,
     groups::counts,
     keys::{Keys, StreamSettings},
+    look::last_id,
     replay, reply,
     trim::Trimmer,
 };
@@ -186,8 +187,8 @@ impl RedisOutlet {
             if let Some(group) = late.iter().find(|group| !replayed.contains(&group.name)) {
                 let (stream, max) = (keys.stream(), self.settings.backlog_entries_max);
                 return Ok(Some(format!(
-                    "group {:?} has {} unsettled entries on {stream}, more than stream.backlog_entries_max = {max}; \
-                     start its reader",
+                    "group {:?} has {} unsettled entries on {stream}, more than stream.backlog_entries_max = {max}: \
+                     its reader is slower than this source, or does not run",
                     group.name, group.unsettled
                 )));
             }

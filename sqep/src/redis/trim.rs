@@ -14,6 +14,7 @@ use super::{
     Connection, DENIED,
     groups::{PINS, Pin, counts, memory, share},
     keys::{Keys, StreamSettings},
+    look::{Look, count, look},
     reply,
 };
 use crate::{EntryId, transport::TransportError};
@@ -46,6 +47,8 @@ if limit ~= '0-0' then
   if last[1] then upto = last[1][1] end
 end
 if ARGV[1] == '0' then
+  local bytes = redis.call('MEMORY', 'USAGE', KEYS[1]) or 0
+  local each = math.floor(bytes / math.max(redis.call('XLEN', KEYS[1]), 1))
   if upto ~= '' then
     count = redis.call('XTRIM', KEYS[1], 'MINID', '=', limit)
     local trimmed = redis.call('GET', KEYS[3])
@@ -54,7 +57,8 @@ if ARGV[1] == '0' then
   local hour, info = math.floor(now / 3600000), redis.call('XINFO', 'STREAM', KEYS[1])
   for i = 1, #info, 2 do
     if info[i] == 'entries-added' then
-      redis.call('HSETNX', KEYS[4], string.format('%.0f', hour), string.format('%.0f ', now) .. info[i + 1])
+      local seen = string.format('%.0f %.0f %.0f', now, info[i + 1], each)
+      redis.call('HSETNX', KEYS[4], string.format('%.0f', hour), seen)
     end
   end
   for _, seen in ipairs(redis.call('HKEYS', KEYS[4])) do
@@ -243,17 +247,7 @@ pub async fn entries_upto(
     keys: &Keys,
     upto: EntryId,
 ) -> Result<u64, TransportError> {
-    const PAGE: usize = 64;
-    let (mut after, mut count) = (EntryId::ZERO, 0u64);
-    while count < COUNTED_MAX {
-        let mut page = redis::cmd("XRANGE");
-        page.arg(keys.stream()).arg(format!("({after}")).arg(upto.to_string()).arg("COUNT").arg(PAGE);
-        let entries = reply::entries(connection.ask(&page).await?);
-        let Some(last) = entries.last() else { break };
-        after = last.id;
-        count += u64::try_from(entries.len()).unwrap_or(0);
-    }
-    Ok(count)
+    count(connection, keys, EntryId::ZERO, upto, COUNTED_MAX).await
 }
 
 /// When the server's memory is full, if streams go on growing as they did in the last day and nothing were trimmed.
@@ -300,27 +294,39 @@ async fn growth(
     keys: &Keys,
     now: u64,
 ) -> Result<Option<(u64, u64)>, TransportError> {
-    let info = connection.try_ask(redis::cmd("XINFO").arg("STREAM").arg(keys.stream())).await?;
-    let Some(info) = info else { return Ok(None) };
-    let number = |name: &str| reply::number(reply::member(&info, name)).unwrap_or(0);
-    let (length, added) = (number("length"), number("entries-added"));
+    let Some(Look { first, added, length, .. }) = look(connection, keys).await? else { return Ok(None) };
+    let noted: Vec<(String, String)> = connection.ask(redis::cmd("HGETALL").arg(keys.grown())).await?;
+    let noted: Vec<Point> = noted.iter().filter_map(|(_, text)| Point::read(text)).collect();
     let bytes = memory(connection, keys.stream()).await?;
-    let seen: Vec<(String, String)> = connection.ask(redis::cmd("HGETALL").arg(keys.grown())).await?;
-    let point = |(_, text): &(String, String)| {
-        let (ms, added) = text.split_once(' ')?;
-        Some((ms.parse::<u64>().ok()?, added.parse::<u64>().ok()?))
-    };
-    let within = |(ms, _): &(u64, u64)| now.saturating_sub(*ms) <= DAY_MS;
-    let first = match reply::member(&info, "first-entry") {
-        Some(Value::Array(entry)) => entry.first().map(reply::id).unwrap_or_default(),
-        _ => EntryId::ZERO,
-    };
-    let noted: Vec<(u64, u64)> = seen.iter().filter_map(point).collect();
-    let noted = noted.iter().copied().filter(within).min().or(noted.iter().copied().max());
-    // Where nothing was noted, what the stream still holds is what is known.
-    let (since, before) = noted.unwrap_or((first.ms, added.saturating_sub(length)));
-    if length == 0 {
-        return Ok(None);
+    let held = (length > 0).then(|| Point {
+        ms: first.ms,
+        added: added.saturating_sub(length),
+        entry_bytes: share(bytes, 1, length),
+    });
+    let points = || noted.iter().copied().chain(held);
+    let within = |point: &Point| now.saturating_sub(point.ms) <= DAY_MS;
+    let Some(since) = points().filter(within).min().or(points().max()) else { return Ok(None) };
+    // A stream that is empty at the moment had entries of some size.
+    let entry_bytes =
+        held.map_or_else(|| noted.iter().map(|point| point.entry_bytes).max(), |held| Some(held.entry_bytes));
+    let came = added.saturating_sub(since.added);
+    Ok(Some((since.ms, came.saturating_mul(entry_bytes.unwrap_or(0)))))
+}
+
+/// How far a stream had grown at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    ms: u64,
+    /// Entries added until then.
+    added: u64,
+    /// What one of them took.
+    entry_bytes: u64,
+}
+
+impl Point {
+    fn read(text: &str) -> Option<Point> {
+        let mut parts = text.split(' ').map(str::parse);
+        let mut next = || parts.next()?.ok();
+        Some(Point { ms: next()?, added: next()?, entry_bytes: next()? })
     }
-    Ok(Some((since, share(bytes, added.saturating_sub(before), length))))
 }

@@ -64,6 +64,8 @@ impl FakeInlet {
         }
         let now = Instant::now();
         if world.server.lease.is_some_and(|(token, until)| token != self.token && now < until) {
+            let free = !world.store.is_locked_by(self.reader);
+            world.promise(free, "a reader waits for the lease and keeps its holder from the store");
             return Ok(None);
         }
         world.store.forgive(self.reader);

@@ -17,6 +17,8 @@ pub struct Store {
     mark: Option<Mark>,
     owing: BTreeSet<u64>,
     outage: u32,
+    /// The sink that alone may write at the moment, by its number.
+    locked: Option<u64>,
 }
 
 impl Store {
@@ -28,6 +30,11 @@ impl Store {
     /// The mark kept last.
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
+    }
+
+    /// Whether a reader's sink keeps the others out.
+    pub(super) fn is_locked_by(&self, reader: u64) -> bool {
+        self.locked == Some(reader)
     }
 
     pub(super) fn owes(&self, reader: u64) -> bool {
@@ -72,6 +79,16 @@ impl StoreSink {
             (from, to) != (batch.first, batch.last) || first.version >= version
         });
         sorted && follows
+    }
+}
+
+/// A process that ends lets go of everything.
+impl Drop for StoreSink {
+    fn drop(&mut self) {
+        let store = &mut self.world.lock().store;
+        if store.is_locked_by(self.reader) {
+            store.locked = None;
+        }
     }
 }
 
@@ -138,6 +155,18 @@ impl Sink for StoreSink {
     async fn mark(&mut self, _partition: u16) -> Result<Option<Mark>, WriteError> {
         // A reader that asks takes up anew: it may write a batch again.
         self.order = None;
-        Ok(self.world.lock().store.mark.clone())
+        let store = &mut self.world.lock().store;
+        if store.locked.is_some_and(|reader| reader != self.reader) {
+            return Err(later());
+        }
+        store.locked = Some(self.reader);
+        Ok(store.mark.clone())
+    }
+
+    async fn release(&mut self, _partition: u16) {
+        let store = &mut self.world.lock().store;
+        if store.is_locked_by(self.reader) {
+            store.locked = None;
+        }
     }
 }

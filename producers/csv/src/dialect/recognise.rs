@@ -76,12 +76,22 @@ pub(crate) fn recognise(
         return found.pop().ok_or_else(|| LoadError::Empty(path.to_owned()));
     }
     let explanation = if found.is_empty() {
-        unknown(&dialects, &head, holds, auto)
+        let fits = if auto { String::new() } else { fits_another(&head, holds) };
+        format!("{fits}{}", unknown(&dialects, &head, holds, auto))
     } else {
         let names: Vec<&str> = found.iter().map(|found| found.dialect.name.as_str()).collect();
         format!("the header fits the dialects {}; name one with csv.dialect", names.join(", "))
     };
     Err(LoadError::HeaderUnknown { path: path.to_owned(), explanation })
+}
+
+/// Names the dialect that would explain a file that the named one does not.
+fn fits_another(head: &Head<'_>, holds: Holds) -> String {
+    let found: Vec<Match> = builtin().iter().filter_map(|dialect| best(dialect, head, holds, true)).collect();
+    match found.as_slice() {
+        [found] => format!("it is a file of {0}: set csv.dialect = {0:?}, or auto; ", found.dialect.name),
+        _ => String::new(),
+    }
 }
 
 /// The best of a dialect's tables that fit, if any.

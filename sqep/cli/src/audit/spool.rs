@@ -152,7 +152,8 @@ impl Spool {
         if self.on_disk.remove(&period) {
             items.reserve(self.counts.get(&period).copied().unwrap_or_default().saturating_sub(items.len()));
             let path = self.folder.path().join(period.to_string());
-            read(&path, &mut items).with_context(|| format!("cannot read rows back from {}", path.display()))?;
+            read(&path, &mut items)
+                .with_context(|| format!("cannot read rows back from {}", path.display()))?;
         }
         items.sort_unstable();
         items.dedup_by(|next, kept| {

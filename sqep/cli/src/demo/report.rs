@@ -188,8 +188,11 @@ impl Outcome {
     fn next_steps(&self, out: &Path) -> Vec<String> {
         let table = out.join("archive").join(self.kind.table());
         let table = table.display();
-        vec![
-            format!("archive   {table}"),
+        let mut lines = vec![format!("archive   {table}")];
+        lines.extend(
+            self.flow.groups.iter().map(|(group, _)| format!("{group:<9} {}", out.join(group).display())),
+        );
+        lines.extend([
             format!("logs      {}", out.join("state").display()),
             "look at it yourself".to_owned(),
             format!("  python3 -c \"import pandas; print(pandas.read_parquet('{table}'))\""),
@@ -197,6 +200,7 @@ impl Outcome {
                 "  duckdb -c \"SELECT symbol, count(*) AS bars, max(frame) AS last FROM '{table}/*/*.parquet' \
                  GROUP BY symbol ORDER BY symbol LIMIT 10\""
             ),
-        ]
+        ]);
+        lines
     }
 }

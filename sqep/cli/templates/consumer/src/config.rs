@@ -12,6 +12,9 @@ use sqep::{
     redis::{RedisSettings, keys::StreamSettings},
 };
 
+/// The store's section, for messages.
+pub const SECTION: &str = "{{ident}}";
+
 /// The whole configuration.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -61,10 +64,10 @@ impl StoreSettings {
     /// Refuses what cannot be meant.
     pub fn validate(&self) -> anyhow::Result<()> {
         if self.root.as_os_str().is_empty() {
-            bail!("{{ident}}.root is not set; name the folder the files go to, like \"/var/lib/sqep/{{name}}\"");
+            bail!("{SECTION}.root is not set: name the folder the files go to, like \"/var/lib/sqep/lines\"");
         }
         if self.records_max == 0 {
-            bail!("{{ident}}.records_max is 0, expected 1 or more");
+            bail!("{SECTION}.records_max is 0, expected 1 or more");
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use sqep::{
     DayBar, Kind, MinuteBar, Record, RefDay,
     app::{self, App, Args, Usage},
 };
-use tracing::info;
 
 use sqep_{{ident}}::{config::Settings, sink::JsonLines};
 
@@ -49,7 +48,7 @@ async fn deliver<R: Record>(app: App<Cli, Settings>) -> anyhow::Result<()> {
     let (settings, once) = (&app.config, app.args.common.once);
     let inward = settings.inward(&app.meters);
     if app.args.common.check {
-        return inward.check().await;
+        return inward.check(NAME).await;
     }
     app.serve(&settings.http).await?;
     // One sink a partition of the stream; all write into one folder.
@@ -57,8 +56,5 @@ async fn deliver<R: Record>(app: App<Cli, Settings>) -> anyhow::Result<()> {
     if app.args.resume {
         inward.resume(NAME, sink).await?;
     }
-    let account = inward.deliver(NAME, once, &app.stop, sink).await?;
-    let buried: u64 = account.buried.values().sum();
-    info!(fetched = account.fetched, written = account.written, buried, "fetched = written + buried");
-    Ok(())
+    inward.deliver(NAME, once, &app.stop, sink).await.map(drop)
 }

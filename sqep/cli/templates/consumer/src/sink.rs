@@ -65,7 +65,7 @@ impl<R: Record> JsonLines<R> {
             put(&folder, &name, &bytes)
                 .with_context(|| format!("cannot write {name} in {}", folder.display()))
         });
-        put.await.context("a write was cut off").flatten().map_err(WriteError::Later)
+        put.await.context("a write was cut off").and_then(|put| put).map_err(WriteError::Later)
     }
 
     fn mark_name(partition: u16) -> String {

@@ -54,7 +54,7 @@ impl Rig for Store {
             let text = fs::read_to_string(file)?;
             let lines = text.lines().collect::<Vec<_>>().join(",");
             let rows = decode::<DayBar>(Encoding::Json, format!("[{lines}]").as_bytes())?;
-            for (record, version) in rows.records.into_iter().zip(rows.versions.unwrap()) {
+            for (record, version) in rows.records.into_iter().zip(rows.versions.unwrap_or_default()) {
                 let best = held.entry(record.key()).or_insert((version, record));
                 if version > best.0 {
                     *best = (version, record);

@@ -11,6 +11,9 @@ use sqep::{
     redis::{RedisSettings, keys::StreamSettings},
 };
 
+/// The vendor's section, for messages.
+pub const SECTION: &str = "{{ident}}";
+
 /// The whole configuration.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

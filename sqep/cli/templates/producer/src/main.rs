@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Parser;
 use sqep::{
     Kind,
@@ -11,7 +11,10 @@ use sqep::{
 };
 use tracing::info;
 
-use sqep_{{ident}}::{config::Settings, source::Files};
+use sqep_{{ident}}::{
+    config::{SECTION, Settings},
+    source::Files,
+};
 
 /// The name of the source on the stream, in its cursor and in its dead letters.
 const NAME: &str = "{{name}}";
@@ -62,7 +65,7 @@ fn validate(settings: &Settings) -> anyhow::Result<()> {
     }
     let folder = &settings.vendor.folder;
     if !folder.is_dir() {
-        return Err(anyhow!("{{ident}}.folder {folder:?} is no folder; name the one the files are moved into"));
+        bail!("{SECTION}.folder {folder:?} is no folder: name the one that files are moved into");
     }
     Ok(())
 }

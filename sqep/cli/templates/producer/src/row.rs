@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_vendor_that_changes_its_units_is_noticed() {
-        assert_eq!(reason("600000.SH,20240301,10,10,10,10,5000,50000"), Reason::Unit);
+        assert_eq!(reason("600000.SH,20240301,10,10,10,10,500000,5000"), Reason::Unit);
         assert_eq!(reason("600000.SH,20240301,10,10,10,10,5000,5000000"), Reason::Unit);
     }
 }
