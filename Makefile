@@ -1,6 +1,6 @@
 # demo, test and bench each do their own set-up. The rest is for people who change the code.
 
-.PHONY: help demo test bench check mutants install clean
+.PHONY: help demo test bench soak check mutants install clean
 .DEFAULT_GOAL := help
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -10,8 +10,12 @@ export SQEP_PYTHON ?= $(CURDIR)/.venv/bin/python
 OUT ?= demo
 CSV ?=
 DIALECT ?=
+KIND ?=
 SYMBOLS ?=
 DAYS ?=
+
+# make soak: seconds.
+SOAK_S ?= 600
 
 # make bench: sizes in day bars.
 BARS ?= 1000000 4000000
@@ -38,6 +42,7 @@ help:
 	@echo 'make demo CSV=DIR DIALECT=tushare      your own files; OUT=DIR chooses where to'
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
+	@echo 'make soak SOAK_S=600                   a trading day with everything going wrong, then an audit'
 	@echo 'make check                             format, lints, docs, the core without runtime'
 	@echo 'make mutants                           breaks the loops on purpose: the simulation must notice'
 	@echo 'make install PREFIX=/usr/local          programs, systemd units, example configurations; DESTDIR=DIR'
@@ -47,7 +52,7 @@ demo:
 	@testkit/setup.sh demo
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
 	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' \
-		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') \
+		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') $(if $(KIND),--set 'stream.kind=$(KIND)') \
 		$(if $(SYMBOLS),--symbols '$(SYMBOLS)') $(if $(DAYS),--days '$(DAYS)')
 
 test:
@@ -60,6 +65,11 @@ bench:
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
 	cargo build --release -p sqep --example codec
 	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS)
+
+soak:
+	@testkit/setup.sh test
+	cargo build --workspace --bins
+	SQEP_SOAK_S='$(SOAK_S)' SQEP_REPLAY_BARS=1000000 cargo test -p sqep-testkit --test soak --test replay -- --nocapture
 
 check:
 	cargo fmt --all -- --check
@@ -78,7 +88,7 @@ install:
 	$(if $(BINARIES),,cargo build --release --locked --bins -p sqep-cli -p sqep-csv -p sqep-parquet)
 	install -d '$(call into,$(PREFIX)/bin)' '$(call into,$(UNITDIR))' '$(call into,$(SYSCONFDIR)/sqep)' \
 		'$(call into,$(PREFIX)/lib/sysusers.d)' '$(call into,$(PREFIX)/lib/tmpfiles.d)' \
-		'$(share)/prometheus' '$(share)/grafana'
+		'$(share)/redis' '$(share)/prometheus' '$(share)/grafana'
 	@for program in $(PROGRAMS); do \
 		install -m 755 "$(or $(BINARIES),target/release)/$$program" '$(call into,$(PREFIX)/bin)' || exit 1; \
 	done
@@ -89,6 +99,7 @@ install:
 	install -m 644 deploy/systemd/sqep.sysusers '$(call into,$(PREFIX)/lib/sysusers.d/sqep.conf)'
 	sed 's|/etc/sqep|$(SYSCONFDIR)/sqep|' deploy/systemd/sqep.tmpfiles > '$(call into,$(PREFIX)/lib/tmpfiles.d/sqep.conf)'
 	install -m 644 deploy/*.toml deploy/redis.conf '$(share)'
+	install -m 644 deploy/redis/* '$(share)/redis'
 	install -m 644 deploy/prometheus/* '$(share)/prometheus'
 	install -m 644 deploy/grafana/*.json '$(share)/grafana'
 	@for name in csv parquet; do \

@@ -123,11 +123,10 @@ impl Entry {
 
     /// Fields we do not know are legal, as many as nobody minds.
     fn within(&self) -> Result<(), Unreadable> {
-        let (fields, bytes) = (self.fields.len(), self.bytes());
-        let why = if fields > FIELDS_MAX {
-            format!("fields {fields} is over the limit of {FIELDS_MAX}")
-        } else if bytes > ENTRY_BYTES_MAX {
-            format!("bytes of the entry {bytes} is over the limit of {ENTRY_BYTES_MAX}")
+        let why = if self.fields.len() > FIELDS_MAX {
+            format!("the entry has more than {FIELDS_MAX} fields")
+        } else if self.bytes() > ENTRY_BYTES_MAX {
+            format!("the entry has more than {ENTRY_BYTES_MAX} bytes")
         } else {
             return Ok(());
         };

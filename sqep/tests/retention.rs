@@ -397,7 +397,7 @@ async fn the_forecast_goes_by_what_came_in_a_day() -> anyhow::Result<()> {
     assert_eq!((unlimited.bytes_max, unlimited.full_in_ms), (0, None));
     let size: u64 = pipe.redis.command(&["MEMORY", "USAGE", STREAM, "SAMPLES", "64"]).await?;
     let expected = size / 2 * 24 / 20;
-    assert!(unlimited.day_bytes.abs_diff(expected) <= 2, "{unlimited:?}, not {expected}");
+    assert!(unlimited.day_bytes.abs_diff(expected) <= 250, "{unlimited:?}, not {expected}");
     assert!(unlimited.seen_ms / HOUR_MS == 20, "{unlimited:?}");
 
     pipe.redis.command::<()>(&["CONFIG", "SET", "maxmemory", "100mb"]).await?;
@@ -406,7 +406,7 @@ async fn the_forecast_goes_by_what_came_in_a_day() -> anyhow::Result<()> {
     assert_eq!(limited.full_in_ms.map(|ms| ms / (24 * HOUR_MS)), Some(days), "{limited:?}");
     pipe.redis.command::<()>(&["DEL", &pipe.keys().grown()]).await?;
     let held = forecast(&mut connection, &keys).await?;
-    assert!(held.day_bytes.abs_diff(size / 2) <= 2, "two hundred in two days: {held:?}");
+    assert!(held.day_bytes.abs_diff(size / 2) <= 250, "two hundred in two days: {held:?}");
     pipe.trim().await?;
     let noted: Vec<String> = pipe.redis.command(&["HVALS", &pipe.keys().grown()]).await?;
     let each = size / 200;

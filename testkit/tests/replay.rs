@@ -322,3 +322,74 @@ async fn readers_of_their_own_partitions_hold_the_whole_together_and_another_num
     assert!(error.contains("spread over 4 partitions") && error.contains("stream.partitions = 4"), "{error}");
     Ok(())
 }
+
+/// The longest that anything a group had to do lay there, asked again and again until `done`, in milliseconds.
+async fn longest_lag(
+    world: &World,
+    group: &str,
+    mut done: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<u64> {
+    let keys = ("sqep:{bar:1d:0}", "sqep:{bar:1d:0}:groups");
+    let (mut behind_since, mut longest) = (None::<std::time::Instant>, 0);
+    while !done()? {
+        let last: Vec<(String, redis::Value)> =
+            world.redis.command(&["XREVRANGE", keys.0, "+", "-", "COUNT", "1"]).await?;
+        let settled: Option<String> = world.redis.command(&["HGET", keys.1, group]).await?;
+        let last = last.first().map(|(id, _)| id.parse::<EntryId>()).transpose()?.unwrap_or_default();
+        let settled = settled.map(|id| id.parse::<EntryId>()).transpose()?.unwrap_or_default();
+        behind_since =
+            if settled >= last { None } else { behind_since.or_else(|| Some(std::time::Instant::now())) };
+        let lag = behind_since.map_or(0, |since| since.elapsed().as_millis());
+        longest = longest.max(u64::try_from(lag)?);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(longest)
+}
+
+/// `SQEP_REPLAY_BARS` sets how many bars are replayed; `make soak` takes a million.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_group_is_given_the_past_the_live_one_stays_within_a_second() -> anyhow::Result<()> {
+    let bars: u32 =
+        std::env::var("SQEP_REPLAY_BARS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let world = World::new(&["stream.trim_interval_s=0"]).await?;
+    world.publish(3, bars / 500, 520)?;
+    world.archive_and_trim()?;
+    let live = world.start(
+        "sqep-parquet",
+        &[],
+        &[
+            format!("parquet.root={}", world.path("first").display()),
+            "reader.group=first".to_owned(),
+            "parquet.wait_s_max=0".to_owned(),
+        ],
+    )?;
+    let archive = world.path("first").display().to_string();
+    let mut giver = world.replay("second", &["--archive", &archive])?;
+    let mut taker = world.reader("second", false, &["parquet.records_max=200000"])?;
+    let mut fed = 10;
+    let longest = {
+        let world = &world;
+        let mut feeder = None::<Running>;
+        longest_lag(world, "first", || {
+            // A little market after the other, as a day's bars come in.
+            if feeder.as_mut().map(Running::ended).transpose()?.flatten().is_some() || feeder.is_none() {
+                fed += 1;
+                feeder = Some(world.publisher(fed, 30, 2)?);
+            }
+            if taker.ended()?.is_some() {
+                taker = world.reader("second", false, &["parquet.records_max=200000"])?;
+            }
+            Ok(giver.ended()?.is_some())
+        })
+        .await?
+    };
+    assert!(fed > 10, "bars came in while the past was given");
+    giver.finish()?;
+    assert!(longest < 1_000, "the live group was {longest} ms behind");
+    drop((live, taker));
+    for group in ["second", "first"] {
+        world.reader(group, true, &[])?.finish()?;
+    }
+    same(&world.archive("first")?, &world.archive("second")?);
+    Ok(())
+}

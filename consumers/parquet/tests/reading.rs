@@ -174,7 +174,9 @@ fn files_that_were_deleted_in_the_middle_of_reading_are_an_error_not_an_end() {
     many_files(root.path());
     let mut reader = everything(root.path()).block_rows_max(200);
     reader.next().unwrap().unwrap();
-    parquet_files(root.path(), DAY).iter().for_each(|path| fs::remove_file(path).unwrap());
+    for path in parquet_files(root.path(), DAY) {
+        fs::remove_file(path).unwrap();
+    }
     let mut ended = reader.next();
     while let Ok(Some(_)) = ended {
         ended = reader.next();

@@ -117,9 +117,12 @@ impl Job {
 
     /// A daemon that is stopped has done its work; a run that was to come to an end has not.
     fn cut_short(&self, published: &Totals, read: &Totals) -> anyhow::Result<()> {
-        let left = read.read.saturating_sub(published.read);
+        let left = match read.read.saturating_sub(published.read) {
+            0 => String::new(),
+            rows => format!(", {rows} rows of the files above not among them"),
+        };
         self.report.say(&format!(
-            "stopped before the end: {left} rows of the files above are not on the stream; the next run goes on with them"
+            "stopped before the end: the rows counted as the stream's are on it{left}; the next run goes on from there"
         ));
         if self.settings.watch { Ok(()) } else { bail!("stopped before the end; run it again for the rest") }
     }

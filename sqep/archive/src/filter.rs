@@ -172,8 +172,8 @@ mod tests {
 
     use super::*;
 
-    fn at(text: &str) -> Option<NaiveDateTime> {
-        Some(text.parse().unwrap())
+    fn at(text: &str) -> NaiveDateTime {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -199,8 +199,11 @@ mod tests {
 
     #[test]
     fn a_moment_within_a_day_leaves_that_day_out_and_the_last_day_in() {
-        let filter =
-            Filter { from: at("2024-03-01T09:30:00"), to: at("2024-03-05T09:30:00"), symbols: Symbols::ALL };
+        let filter = Filter {
+            from: Some(at("2024-03-01T09:30:00")),
+            to: Some(at("2024-03-05T09:30:00")),
+            symbols: Symbols::ALL,
+        };
         let day = |day| day_number(NaiveDate::from_ymd_opt(2024, 3, day).unwrap());
         assert_eq!(filter.days(), (day(2), day(5)));
         let (first, last) = filter.instants();
@@ -210,8 +213,11 @@ mod tests {
 
     #[test]
     fn a_folder_is_passed_over_only_when_all_of_it_lies_outside() {
-        let filter =
-            Filter { from: at("2022-12-31T00:00:00"), to: at("2023-06-01T23:59:59"), ..Filter::default() };
+        let filter = Filter {
+            from: Some(at("2022-12-31T00:00:00")),
+            to: Some(at("2023-06-01T23:59:59")),
+            ..Filter::default()
+        };
         let years = [2021, 2022, 2023, 2024].map(|year| filter.overlaps(Folder::Year(year)));
         assert_eq!(years, [false, true, true, false]);
         assert!(!filter.covers(Folder::Year(2023)));

@@ -1,6 +1,8 @@
 //! What a server is: its version and its clock. Reads only.
 
-use super::Connection;
+use redis::Value;
+
+use super::{Connection, reply};
 use crate::{EntryId, transport::TransportError};
 
 /// What a server says it is.
@@ -12,6 +14,10 @@ pub struct Facts {
     pub speaks: (u32, u32),
     /// Its clock, as the id an entry of this moment would get.
     pub now: EntryId,
+    /// Whom it takes us for; empty where we may not ask.
+    pub user: String,
+    /// Whether anybody may do anything without a password; `None` where we may not ask.
+    pub open: Option<bool>,
 }
 
 impl Facts {
@@ -36,6 +42,16 @@ impl Connection {
             None => format!("redis {version}"),
         };
         let (seconds, micros): (u64, u64) = self.ask(&redis::cmd("TIME")).await?;
-        Ok(Facts { name, speaks, now: EntryId::new(seconds * 1_000 + micros / 1_000, 0) })
+        let now = EntryId::new(seconds * 1_000 + micros / 1_000, 0);
+        let user = self.ask(redis::cmd("ACL").arg("WHOAMI")).await.unwrap_or_default();
+        let rights = self.try_ask(redis::cmd("ACL").arg("GETUSER").arg("default")).await.ok().flatten();
+        let open = rights.and_then(|rights| match reply::member(&rights, "flags") {
+            Some(Value::Array(flags)) => {
+                let has = |name: &str| flags.iter().any(|flag| reply::text(flag) == name);
+                Some(has("on") && has("nopass"))
+            }
+            _ => None,
+        });
+        Ok(Facts { name, speaks, now, user, open })
     }
 }

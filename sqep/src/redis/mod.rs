@@ -1,16 +1,17 @@
 //! Redis Streams as transport. This folder alone knows a Redis command or key.
 //!
-//! [`outlet`] publishes, [`inlet`] delivers, [`inspect`] and [`behind`] look; [`keys`] names, this file connects.
+//! [`outlet`] publishes, [`inlet`] delivers, [`inspect`] and [`behind`] look; [`keys`] names, this file connects: by a
+//! `socket` whose replies have a limit.
 
 pub mod behind;
 pub mod dead;
 pub mod embedded;
 pub mod facts;
 pub mod groups;
+mod health;
 pub mod inlet;
 pub mod inspect;
 pub mod keys;
-mod health;
 mod lease;
 mod look;
 pub mod outlet;
@@ -23,7 +24,7 @@ mod tls;
 pub mod trim;
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::PathBuf,
     sync::{
         Arc,
@@ -32,15 +33,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
     RedisError, Value, aio::MultiplexedConnection,
 };
 use rustls::ClientConfig;
-use serde::{Deserialize, Serialize, Serializer};
 
-use self::{settings::password, socket::Socket};
 pub use self::{
     health::Health,
     inlet::RedisInlet,
@@ -48,6 +47,7 @@ pub use self::{
     outlet::RedisOutlet,
     settings::{RedisSettings, without_password},
 };
+use self::{settings::password, socket::Socket};
 use crate::transport::TransportError;
 
 /// Where a server is and how to reach it.

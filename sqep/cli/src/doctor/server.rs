@@ -52,6 +52,18 @@ async fn the_server(
     } else {
         findings.fail(name, format!("{} is too old", facts.name), "use Redis 7.0 or later, or Valkey");
     }
+    match facts.open {
+        Some(true) if !name.contains("unix") => {
+            let what = "anybody who reaches it may do anything: its user default has no password";
+            findings.warn(
+                name,
+                what,
+                "set users as in deploy/redis/users.acl, or bind it to this machine alone",
+            );
+        }
+        Some(true) => findings.good(name, "has no password, and only this machine reaches its socket"),
+        Some(false) | None => findings.good(name, format!("knows us as user {:?}", facts.user)),
+    }
     if matches!(health.policy.as_str(), "" | "noeviction") {
         findings.good(name, "evicts nothing");
     } else {
