@@ -17,6 +17,9 @@ pub const FIELDS_MAX: usize = 1_000;
 /// Bytes of an entry that a letter keeps at most: twice what the wire allows its payload.
 pub const ENTRY_BYTES_MAX: usize = 2 << 20;
 
+/// Names and values, in order.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What is before the name of a field of the entry itself.
 const OF_ENTRY: &[u8] = b"e:";
 
@@ -196,7 +199,7 @@ impl Letter {
 }
 
 /// The first fields of an entry that fit into a letter, and what did not.
-fn bounded(fields: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<(Vec<u8>, Vec<u8>)>, String) {
+fn bounded(fields: Fields) -> (Fields, String) {
     let bytes = |fields: &[(Vec<u8>, Vec<u8>)]| -> usize {
         fields.iter().map(|(name, value)| name.len() + value.len()).sum()
     };

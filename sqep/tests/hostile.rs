@@ -70,11 +70,13 @@ fn with(name: &str, value: impl Into<Vec<u8>>) -> Fields {
     fields
 }
 
-/// A good Arrow payload with the eight bytes at every place that holds `old` replaced.
+/// A good Arrow payload, with the eight bytes at every place of its batch that holds `old` replaced.
 fn arrow_with(old: i64, new: i64) -> Vec<u8> {
     let mut bytes = payload(Encoding::Arrow, &[bar(1), bar(2), bar(3)], None);
     let (old, new) = (old.to_le_bytes(), new.to_le_bytes());
-    let mut at = 0;
+    // After the schema: a mark, the length of what describes it, and that.
+    let schema = u32::from_le_bytes(*bytes[4..].first_chunk().expect("a length"));
+    let mut at = 8 + usize::try_from(schema).expect("fits");
     while let Some(found) = bytes[at..].windows(8).position(|window| window == old) {
         at += found;
         bytes[at..at + 8].copy_from_slice(&new);

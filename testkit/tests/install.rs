@@ -58,7 +58,7 @@ fn everything_is_put_in_place_and_what_the_operator_changed_stays() {
     assert_eq!(files(&folder.path().join("etc/sqep")), ["csv.toml", "parquet.toml"]);
     let sources = files(&root().join("deploy/systemd"));
     let units = files(&folder.path().join("usr/local/lib/systemd/system"));
-    let is_unit = |name: &&String| name.ends_with(".service") || name.ends_with(".timer");
+    let is_unit = |name: &&String| name.contains("@.");
     assert_eq!(units, sources.iter().filter(is_unit).cloned().collect::<Vec<_>>());
     for place in ["sysusers.d/sqep.conf", "tmpfiles.d/sqep.conf"] {
         assert!(folder.path().join("usr/local/lib").join(place).is_file(), "{place}");

@@ -87,7 +87,7 @@ fn samples(text: &str) -> BTreeMap<String, String> {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             assert!(rest.split_once(' ').is_some_and(|(_, help)| help.ends_with('.')), "{line}");
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            family = rest.split(' ').next().expect("name").to_owned();
+            rest.split(' ').next().expect("name").clone_into(&mut family);
         } else {
             let (sample, value) = line.rsplit_once(' ').expect("a sample and a value");
             assert!(sample.starts_with(&family), "{line} stands under {family}");

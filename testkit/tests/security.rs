@@ -189,7 +189,7 @@ async fn every_program_does_its_work_as_its_own_user_over_tls() -> anyhow::Resul
     server.ask::<String>(MASTER, &["XADD", STREAM, "*", "v", "9"]).await?;
     for (user, name, arguments) in [
         (PRODUCER, "sqep-csv", &["--check", "--set", "csv.dialect=tushare", &file][..]),
-        (CONSUMER, "sqep-parquet", &["--check", "--set", &root]),
+        (CONSUMER, "sqep-parquet", &["--check", "--set", "reader.start=earliest", "--set", &root]),
         (CONSUMER, "sqep-parquet", &["--once", "--set", "reader.start=earliest", "--set", &root]),
         (OPERATOR, "sqep", &["status"]),
         (OPERATOR, "sqep", &["tail", "bar:1d", "--from-start", "--once"]),

@@ -25,7 +25,7 @@ use crate::{
     write::{FileWriter, Hook, Step, go_on},
 };
 
-/// Columns of inputs that are open at once; each holds a page, some 130 KB of floats.
+/// Columns of inputs that are open at once; each holds a page, some 33 KB of floats.
 const COLUMNS_OPEN_MAX: usize = 480;
 
 /// How compaction works.

@@ -28,7 +28,8 @@ use crate::{
 
 /// Rows a row group: a symbol's ten years lie in one or two of each year's file, and engines read groups in parallel.
 const GROUP_ROWS_MAX: usize = 122_880;
-/// Rows a page: what a reader of a compaction holds of each column of each file.
+/// Rows a page: what is decoded of each column of each year for one security, and what a compaction holds of each column
+/// of each file. 16,384 would save 3 % of the bytes and cost half as much time again for one security.
 const PAGE_ROWS_MAX: usize = 4_096;
 
 /// A place where the power may go; tests let it go there.

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     parse::{Outcome, Refused},
     repeat::{Fate, Sorter},
-    row::{CLOSE_MINUTE, FromRow, MINUTES_A_DAY, Traded, day, has_volume},
+    row::{CLOSE_MINUTE, FromRow, IDLE_MINUTES_MIN, MINUTES_A_DAY, Traded, day, has_volume},
     tally::{EXAMPLES_MAX, Example, findings},
 };
 use sqep::{
@@ -93,6 +93,8 @@ struct Seen<R> {
     steps_in_week: u64,
     /// Whether any minute of the current day had volume.
     traded: bool,
+    /// Different minutes of its last day.
+    minutes: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,11 +154,12 @@ impl<R: FromRow> Judge<R> {
         if R::MINUTE {
             if day(time) == day(seen.last_time) {
                 seen.traded |= has_volume(record);
+                seen.minutes += 1;
             } else {
-                if !seen.traded {
+                if !seen.traded && seen.minutes >= IDLE_MINUTES_MIN {
                     self.idle.insert((seen.symbol, day(seen.last_time)));
                 }
-                seen.traded = has_volume(record);
+                (seen.traded, seen.minutes) = (has_volume(record), 1);
             }
         } else {
             seen.steps += 1;
@@ -195,6 +198,7 @@ impl<R: FromRow> Judge<R> {
             steps: 0,
             steps_in_week: 0,
             traded: R::MINUTE && has_volume(record),
+            minutes: 1,
         });
     }
 
@@ -215,7 +219,7 @@ impl<R: FromRow> Judge<R> {
         self.idle.retain(|(symbol, _)| !unordered.contains(symbol));
         for seen in self.seen.iter().filter(|seen| seen.order != Order::None) {
             let unfinished = self.growing && seen.last_time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
-            if R::MINUTE && !seen.traded && !unfinished {
+            if R::MINUTE && !seen.traded && seen.minutes >= IDLE_MINUTES_MIN && !unfinished {
                 self.idle.insert((seen.symbol, day(seen.last_time)));
             }
         }

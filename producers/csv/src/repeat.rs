@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqep::{Symbol, record::Cell};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::row::{CLOSE_MINUTE, FromRow, MINUTES_A_DAY, day, has_volume};
+use crate::row::{CLOSE_MINUTE, FromRow, IDLE_MINUTES_MIN, MINUTES_A_DAY, day, has_volume};
 
 /// What becomes of a record whose key the file repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,9 @@ impl Sorter {
             let latest =
                 days.get(at + 1).and_then(|next| next.first()).is_none_or(|next| next.symbol != last.symbol);
             let unfinished = self.growing && latest && last.time.rem_euclid(MINUTES_A_DAY) < CLOSE_MINUTE;
-            if !unfinished && same.iter().all(|key| !key.traded) {
+            let minutes = same.chunk_by(|a, b| a.time == b.time).count();
+            let enough = u32::try_from(minutes).is_ok_and(|minutes| minutes >= IDLE_MINUTES_MIN);
+            if !unfinished && enough && same.iter().all(|key| !key.traded) {
                 idle.insert((last.symbol, day(last.time)));
             }
         }

@@ -12,6 +12,10 @@ pub(crate) const CLOSE_MINUTE: i64 = 15 * 60;
 /// Minutes of a day.
 pub(crate) const MINUTES_A_DAY: i64 = 24 * 60;
 
+/// Minutes of a day without any volume from which on the day counts as suspended: a day of the coarsest grid. Fewer tell of
+/// a quiet minute, as in a file that holds one minute of the whole market.
+pub(crate) const IDLE_MINUTES_MIN: u32 = 4;
+
 /// What a row says, in the protocol's units; `None` where it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Values {

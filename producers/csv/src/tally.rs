@@ -187,17 +187,25 @@ impl Tally {
         findings(Reason::FramesShifted, "frame", summary + advice, &[])
     }
 
-    /// A file of coarser bars than its stream.
+    /// A file of coarser bars than its stream. One minute of the whole market says nothing of the minutes between: only
+    /// several different labels prove it.
     fn coarser(&self, minutes: u32) -> Vec<Finding> {
         let count: u64 = self.labels.iter().sum();
+        let different = self.labels.iter().filter(|&&count| count > 0).count();
         let on = |grid: usize| self.labels.iter().step_by(grid).sum::<u64>() == count;
         let half_hours = self.at(10, 0) + self.at(11, 0) + self.at(13, 30) + self.at(14, 30);
         let coarse = [30u32, 15, 5]
             .into_iter()
             .find(|&grid| grid > minutes && usize::try_from(grid).is_ok_and(on))
             .or((minutes == 30 && half_hours == 0).then_some(60));
+        let different_min = |grid| match grid {
+            5 => 6,
+            15 => 5,
+            30 => 4,
+            _ => 3,
+        };
         match coarse {
-            Some(grid) if count >= LABELS_MIN => {
+            Some(grid) if count >= LABELS_MIN && different >= different_min(grid) => {
                 let summary = format!(
                     "all {count} labels are multiples of {grid} minutes: these are bars of {grid} minutes or more, not of {minutes}"
                 );

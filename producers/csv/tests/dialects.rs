@@ -731,6 +731,31 @@ fn an_unfinished_day_without_volume_is_not_yet_a_suspension() {
 }
 
 #[test]
+fn one_minute_of_the_whole_market_is_neither_a_coarser_bar_nor_a_suspension() {
+    // A delivery of one minute: every label is a multiple of half an hour, and some securities were not traded in it.
+    let rows: String = (1..=60)
+        .map(|code| {
+            let (vol, amount) = if code % 3 == 0 { (0, 0) } else { (100, 1_000) };
+            format!("2000{code:03},2024-03-01 10:00:00,10,10,10,10,{vol},{amount}\n")
+        })
+        .collect();
+    let folder = Folder::new();
+    for memory in [0, 1 << 20] {
+        let path = folder.file("1000.csv", format!("symbol,frame,open,high,low,close,vol,amount\n{rows}"));
+        let mut options = options(Kind::BarMinute(Grid::M1), "sqep");
+        options.file_bytes_memory_max = memory;
+        let read: Read<MinuteBar> = read(&path, &options);
+        assert_eq!(
+            (read.records.len(), read.skipped.len()),
+            (60, 0),
+            "{:?} {:?}",
+            read.skipped,
+            read.refused
+        );
+    }
+}
+
+#[test]
 fn labels_that_name_the_start_of_a_bar_are_found_out() {
     let mut text = MINUTE_HEADER.to_owned();
     for minute in (570..690).chain(780..900) {
@@ -988,7 +1013,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_day_of_minutes_is_a_suspension_only_if_none_has_volume(rows in mixed_minutes(), stream in any::<bool>()) {
+    fn a_day_of_minutes_is_a_suspension_only_if_several_are_there_and_none_has_volume(rows in mixed_minutes(), stream in any::<bool>()) {
         let days = ["20240304", "20240305", "20240306", "20240307"];
         let day = |day: u32| days[usize::try_from(day).unwrap() - 1];
         let mut text = "ts_code,trade_time,open,high,low,close,vol,amount\n".to_owned();
@@ -1006,7 +1031,10 @@ proptest! {
             *traded.entry((code, at)).or_default() |= vol > 0;
             last.insert((code, at, minute), vol);
         }
-        last.retain(|&(code, at, _), _| traded[&(code, at)]);
+        // A few minutes without volume are quiet ones.
+        let mut minutes: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+        last.keys().for_each(|&(code, at, _)| *minutes.entry((code, at)).or_default() += 1);
+        last.retain(|&(code, at, _), _| traded[&(code, at)] || minutes[&(code, at)] < 4);
         let mut found: Vec<String> =
             read.records.iter().map(|bar| format!("{} {} {}", bar.symbol, bar.frame, bar.vol)).collect();
         found.sort();

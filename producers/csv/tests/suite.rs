@@ -30,7 +30,7 @@ impl Folder {
     fn put(&self, name: &str, text: &str) {
         let aside = tempfile::tempdir_in(self.folder.path().parent().unwrap()).unwrap();
         let path = aside.path().join(name);
-        if name.ends_with(".gz") {
+        if path.extension().is_some_and(|extension| extension == "gz") {
             common::gzip(&path, text);
         } else {
             common::write(&path, text);

@@ -95,7 +95,7 @@ async fn audit<R: Enrich>(args: AuditArgs, config: &Config, kind: Kind) -> anyho
     let against = Against::of(&args.against, args.dialect.as_deref(), config, kind)?;
     Reader::<R>::open(&root, kind, Filter::default())?;
     if args.common.check {
-        return against.check::<R>().await;
+        return against.check().await;
     }
     let mut spool = Spool::new(config.audit.spool.as_deref(), config.audit.keys_max)?;
     let read = against.each::<R>(&filter, |record, order| spool.add(record, order)).await?;

@@ -18,7 +18,8 @@ use sqep_testkit::market::{Market, Plan};
 use tempfile::TempDir;
 
 /// Everything a workspace has at its top and a build needs.
-const TOP: [&str; 6] = ["Cargo.toml", "rustfmt.toml", "clippy.toml", "schemas", "sqep", "testkit"];
+const TOP: [&str; 7] =
+    ["Cargo.toml", "rustfmt.toml", "clippy.toml", "CONTRIBUTING.md", "schemas", "sqep", "testkit"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
@@ -146,6 +147,43 @@ fn what_is_written_compiles_passes_its_suite_and_moves_a_market() {
     let (bars, lines) = (bars(), lines(&out.path().join("my-lines/bar_1d")));
     assert_eq!(lines.len(), bars.len(), "every row once");
     assert_eq!(lines.into_iter().collect::<BTreeMap<_, _>>(), bars, "in shares");
+
+    let row = root.join("producers/acme-files/src/row.rs");
+    fs::write(&row, walked_through(&fs::read_to_string(&row).unwrap())).unwrap();
+    let tested =
+        cargo(&root, &["test", "--offline", "--lib", "-p", "sqep-acme-files"]).args(quick()).output();
+    let report = good(&tested.unwrap());
+    assert!(report.contains("the_example_reads_as_it_says ... ok"), "{report}");
+}
+
+/// `row.rs` after the walk through CONTRIBUTING.md, with a test of the rows that stand there.
+fn walked_through(row: &str) -> String {
+    const TEST: &str = r#"
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_reads_as_it_says() {
+        let text = include_str!("../../../CONTRIBUTING.md");
+        let rows: Vec<_> = text.lines().filter(|line| line.matches('|').count() == 8).skip(1).collect();
+        let bar = parse(rows[0]).unwrap().unwrap();
+        assert_eq!((bar.vol, bar.amount, bar.adjust), (32_145_600.0, Some(228_868_100.0), Some(12.8941)));
+        assert_eq!(parse(rows[1]).unwrap().unwrap().symbol.to_string(), "000001.SZ");
+        assert_eq!(parse(rows[2]), Ok(None), "suspended");
+        assert!(text.contains(HEADER));
+        assert_eq!(parse(&rows[0].replace("321456", "32145600")).unwrap_err().reason, Reason::Unit);
+    }
+}
+"#;
+    let text = fs::read_to_string(repository().join("CONTRIBUTING.md")).unwrap();
+    let example =
+        text.split("```rust\n").find(|part| part.trim_start().starts_with("pub const HEADER")).unwrap();
+    let example = example.split("```").next().unwrap();
+    let between = |from: &str, to: &str| row.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
+    let head = row.split("/// The first line of every file.").next().unwrap();
+    let helpers = between("/// `600000.SH`.", "#[cfg(test)]").replace("%Y%m%d", "%Y-%m-%d");
+    format!("{head}{example}\n// {helpers}{TEST}")
 }
 
 #[test]

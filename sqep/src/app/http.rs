@@ -27,6 +27,8 @@ const CONNECTION_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 8_192;
 
+const PLAIN: &str = "text/plain; charset=utf-8";
+
 /// Section `http`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -72,7 +74,9 @@ async fn accept(listener: TcpListener, meters: Meters, process: Process) {
         };
         let meters = meters.clone();
         tokio::spawn(async move {
-            let answer = service_fn(|request| std::future::ready(answer(&request, &meters, process)));
+            let answer = service_fn(|request| {
+                std::future::ready(Ok::<_, Infallible>(answer(&request, &meters, process)))
+            });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(CONNECTION_MAX).max_buf_size(HEAD_BYTES_MAX);
             let served = server.keep_alive(false).serve_connection(TokioIo::new(stream), answer);
@@ -86,11 +90,7 @@ async fn accept(listener: TcpListener, meters: Meters, process: Process) {
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    meters: &Meters,
-    process: Process,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(request: &Request<Incoming>, meters: &Meters, process: Process) -> Response<Full<Bytes>> {
     let (status, type_, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", process.render() + &render(meters))
@@ -105,22 +105,20 @@ fn answer(
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(type_));
-    Ok(response)
+    response
 }
-
-const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A verdict on the first line, then the last error of each loop that had one.
 fn verdict(verdict: Result<(), String>, meters: &Meters) -> (StatusCode, &'static str, String) {
-    let (status, mut text) = match verdict {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    let (status, first) = match verdict {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     };
-    for meter in meters.all() {
-        if let Some((ms, error)) = meter.read().error {
-            let ago = meter.clock_ms().saturating_sub(ms) / 1_000;
-            text.push_str(&format!("{meter}: last error {ago} s ago: {error}\n"));
-        }
-    }
-    (status, PLAIN, text.lines().map(|line| without_secrets(line) + "\n").collect())
+    let errors = meters.all().into_iter().filter_map(|meter| {
+        let (ms, error) = meter.read().error?;
+        let ago = meter.clock_ms().saturating_sub(ms) / 1_000;
+        Some(format!("{meter}: last error {ago} s ago: {error}"))
+    });
+    let lines = std::iter::once(first).chain(errors);
+    (status, PLAIN, lines.map(|line| without_secrets(&line) + "\n").collect())
 }

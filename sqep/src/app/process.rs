@@ -17,7 +17,8 @@ impl Process {
     /// As Prometheus reads it.
     pub(super) fn render(self) -> String {
         let (version, started) = (env!("CARGO_PKG_VERSION"), self.started_ms / 1_000);
-        let mut text = format!(
+        let memory = resident_bytes().map(|bytes| format!("process_resident_memory_bytes {bytes}\n"));
+        let text = format!(
             "# HELP sqep_build_info The version that runs.\n\
              # TYPE sqep_build_info gauge\n\
              sqep_build_info{{version=\"{version}\"}} 1\n\
@@ -27,10 +28,7 @@ impl Process {
              # HELP process_resident_memory_bytes Memory of the program that is in use.\n\
              # TYPE process_resident_memory_bytes gauge\n"
         );
-        if let Some(bytes) = resident_bytes() {
-            text.push_str(&format!("process_resident_memory_bytes {bytes}\n"));
-        }
-        text
+        text + &memory.unwrap_or_default()
     }
 }
 

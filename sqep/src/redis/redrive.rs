@@ -56,6 +56,9 @@ pub enum Redriven {
     Gone,
 }
 
+/// Position from 1, record and version of each.
+type Rows<R> = Vec<(u64, R, u64)>;
+
 /// Records of a letter that pass now, and the refusals of those that do not.
 struct Judged<R> {
     source: String,
@@ -129,8 +132,8 @@ fn judge<R: Record>(letter: &Letter, kind: Kind, calendar: &Calendar) -> Result<
     Ok(judged)
 }
 
-/// The source of a letter's entry, and the records that were refused: position from 1, record, version.
-fn open<R: Record>(letter: &Letter, id: EntryId) -> Result<(String, Vec<(u64, R, u64)>), String> {
+/// The source of a letter's entry, and the records that were refused.
+fn open<R: Record>(letter: &Letter, id: EntryId) -> Result<(String, Rows<R>), String> {
     let entry = Entry { id, fields: letter.fields.clone() };
     if entry.field("p").is_none() && entry.field("v").is_none() {
         return records(letter, &entry);
@@ -145,7 +148,7 @@ fn open<R: Record>(letter: &Letter, id: EntryId) -> Result<(String, Vec<(u64, R,
 }
 
 /// Records that a sink refused: the letter holds each as an object, and no entry.
-fn records<R: Record>(letter: &Letter, entry: &Entry) -> Result<(String, Vec<(u64, R, u64)>), String> {
+fn records<R: Record>(letter: &Letter, entry: &Entry) -> Result<(String, Rows<R>), String> {
     let source = entry.field("src").map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut rows = Vec::new();
     for refusal in &letter.refusals {

@@ -125,16 +125,16 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) async fn new() -> anyhow::Result<Pipe> {
-        Pipe::on(TestRedis::start().await?)
+        Ok(Pipe::on(TestRedis::start().await?))
     }
 
-    pub(crate) fn on(redis: TestRedis) -> anyhow::Result<Pipe> {
+    pub(crate) fn on(redis: TestRedis) -> Pipe {
         let settings = StreamSettings { keep_hours_min: 0, ..StreamSettings::default() };
-        Ok(Pipe { redis, settings, calendar: Arc::new(Calendar::published()) })
+        Pipe { redis, settings, calendar: Arc::new(Calendar::published()) }
     }
 
     pub(crate) fn keys(&self) -> Keys {
-        Keys::of(STREAM)
+        Keys::new(&self.settings.prefix, self.settings.kind, 0)
     }
 
     pub(crate) async fn connection(&self) -> anyhow::Result<Connection> {

@@ -136,12 +136,12 @@ fn look_over<R: sqep::Record>(chunk: &Chunk<R>) {
 
 /// The next chunk. `None`: nothing ever again.
 async fn next<S: Source>(source: &mut S) -> anyhow::Result<Option<Chunk<S::Record>>> {
-    match timeout(CHUNK_WAIT_MAX, source.read()).await {
-        Ok(chunk) => chunk,
-        Err(_) => panic!(
+    let Ok(chunk) = timeout(CHUNK_WAIT_MAX, source.read()).await else {
+        panic!(
             "no chunk within {CHUNK_WAIT_MAX:?}: rows are lost, or a wait was not announced by an empty chunk"
-        ),
-    }
+        );
+    };
+    chunk
 }
 
 /// Opens a source at what is stored and stores everything it has. Returns every state on the way, the first included.
@@ -283,8 +283,6 @@ impl<S: Source> Living<S> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
-
     use std::sync::{Arc, Mutex};
 
     use sqep::{Calendar, DayBar, Reason};
@@ -309,13 +307,13 @@ mod tests {
     struct Shelf {
         fault: Fault,
         bars: Vec<DayBar>,
-        shelf: Arc<Mutex<Vec<Vec<DayBar>>>>,
+        delivered: Arc<Mutex<Vec<Vec<DayBar>>>>,
     }
 
     struct Reader {
         fault: Fault,
         life: Life,
-        shelf: Arc<Mutex<Vec<Vec<DayBar>>>>,
+        delivered: Arc<Mutex<Vec<Vec<DayBar>>>>,
         at: usize,
         idle: bool,
     }
@@ -325,7 +323,7 @@ mod tests {
             let plan = Plan { seed: 5, symbols: 1, days: 60, to: "2026-06-30".parse().unwrap() };
             let market = Market::new(&plan, &Calendar::published()).unwrap();
             let bars = market.days(market.securities()[0].symbol).collect();
-            Shelf { fault, bars, shelf: Arc::default() }
+            Shelf { fault, bars, delivered: Arc::default() }
         }
     }
 
@@ -334,12 +332,12 @@ mod tests {
 
         async fn deliver(&mut self) -> anyhow::Result<Delivery<DayBar>> {
             let records: Vec<DayBar> = self.bars.drain(..3).collect();
-            self.shelf.lock().unwrap().push(records.clone());
+            self.delivered.lock().unwrap().push(records.clone());
             Ok(Delivery { records, refused: 0, skipped: 1 })
         }
 
         async fn start(&mut self, life: Life) -> anyhow::Result<Reader> {
-            Ok(Reader { fault: self.fault, life, shelf: Arc::clone(&self.shelf), at: 0, idle: false })
+            Ok(Reader { fault: self.fault, life, delivered: Arc::clone(&self.delivered), at: 0, idle: false })
         }
     }
 
@@ -375,7 +373,7 @@ mod tests {
         async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
             loop {
                 let (found, left) = {
-                    let shelf = self.shelf.lock().unwrap();
+                    let shelf = self.delivered.lock().unwrap();
                     (shelf.get(self.at).cloned(), shelf.len().saturating_sub(self.at))
                 };
                 let early = self.fault == Fault::EndsEarly && left == 1;

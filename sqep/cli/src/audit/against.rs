@@ -36,7 +36,7 @@ pub(crate) struct Read {
 
 /// The other side.
 pub(crate) enum Against<'a> {
-    Files { plan: Plan, calendar: Arc<Calendar>, kind: Kind },
+    Files { plan: Box<Plan>, calendar: Arc<Calendar>, kind: Kind },
     Stream { config: &'a Config, calendar: Arc<Calendar>, kind: Kind },
 }
 
@@ -60,7 +60,7 @@ impl Against<'_> {
         settings.paths = words.to_vec();
         settings.dialect = dialect.map_or(settings.dialect, str::to_owned);
         let plan = Plan::new(&settings, config.symbol, kind, Arc::clone(&calendar), false).map_err(usage)?;
-        Ok(Against::Files { plan, calendar, kind })
+        Ok(Against::Files { plan: Box::new(plan), calendar, kind })
     }
 
     /// As it is called in what is told.
@@ -73,7 +73,7 @@ impl Against<'_> {
     }
 
     /// Whether it can be read at all.
-    pub(crate) async fn check<R: Record>(&self) -> anyhow::Result<()> {
+    pub(crate) async fn check(&self) -> anyhow::Result<()> {
         match self {
             Against::Files { plan, .. } => match plan.missing()?.first() {
                 Some(missing) => bail!(Usage(anyhow!("{missing}"))),
@@ -125,7 +125,7 @@ impl Against<'_> {
         .await?;
         let kind = self.kind();
         let root = root.to_owned();
-        let ours = tokio::task::spawn_blocking(move || rows::<R>(&root, kind, filter, others)).await??;
+        let ours = tokio::task::spawn_blocking(move || rows::<R>(&root, kind, filter, &others)).await??;
         for found in differences {
             if let Some((archive, against)) = ours.get(&found.key) {
                 found.fields = pairs(archive, against);
@@ -148,7 +148,7 @@ fn rows<R: Record>(
     root: &Path,
     kind: Kind,
     filter: Filter,
-    others: HashMap<(i32, i64), (u64, Option<R>)>,
+    others: &HashMap<(i32, i64), (u64, Option<R>)>,
 ) -> anyhow::Result<Both<R>> {
     let mut both = Both::new();
     let mut reader = Reader::<R>::open(root, kind, filter)?;

@@ -95,7 +95,9 @@ pub(super) async fn run(
     watch.bar.finish_and_clear();
     // All are asked before any is waited for.
     producer.term();
-    readers.iter_mut().for_each(|reader| reader.running.term());
+    for reader in &mut readers {
+        reader.running.term();
+    }
     let produced = producer.stop().await;
     let mut ended = Vec::new();
     for reader in &mut readers {

@@ -58,7 +58,10 @@ impl Factors {
         let days = whole_days(filter);
         match own {
             Some(_) if adjust == Adjust::Hfq => {}
-            Some(_) => read::<R>(root, kind, filter, |day, factor| factors.last(day, factor))?,
+            Some(_) => read::<R>(root, kind, filter, |day, factor| {
+                factors.last(day, factor);
+                Ok(())
+            })?,
             None => {
                 // A bar of the day knows better than what was known before it.
                 let mut learn = |day, factor| factors.learn(day, factor);
@@ -74,15 +77,15 @@ impl Factors {
             bail!("more than {FACTORS_MAX} factors are needed at once: ask for fewer securities or days");
         }
         self.days.insert(day, factor);
-        self.last(day, factor)
+        self.last(day, factor);
+        Ok(())
     }
 
-    fn last(&mut self, (symbol, date): Day, factor: f64) -> anyhow::Result<()> {
+    fn last(&mut self, (symbol, date): Day, factor: f64) {
         let last = self.base.entry(symbol).or_insert((date, factor));
         if date >= last.0 {
             *last = (date, factor);
         }
-        Ok(())
     }
 
     /// What the prices of a record are multiplied with; `None`: nobody knows.

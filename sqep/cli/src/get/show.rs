@@ -64,7 +64,7 @@ impl Write for Pipe {
 /// What has been begun on standard output.
 enum Sheet {
     Text { format: Format, out: BufWriter<Pipe>, widths: Vec<usize> },
-    Arrow { writer: StreamWriter<BufWriter<Pipe>>, schema: SchemaRef },
+    Arrow { writer: Box<StreamWriter<BufWriter<Pipe>>>, schema: SchemaRef },
 }
 
 /// Shows rows, block by block.
@@ -83,7 +83,7 @@ impl Show {
         let sheet = match format {
             Format::Arrow => {
                 let schema = schema::<R>(adjust);
-                Sheet::Arrow { writer: StreamWriter::try_new(out, &schema)?, schema }
+                Sheet::Arrow { writer: Box::new(StreamWriter::try_new(out, &schema)?), schema }
             }
             Format::Csv => {
                 writeln!(out, "{}", names::<R>().join(","))?;

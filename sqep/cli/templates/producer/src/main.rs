@@ -65,7 +65,8 @@ fn validate(settings: &Settings) -> anyhow::Result<()> {
     }
     let folder = &settings.vendor.folder;
     if !folder.is_dir() {
-        bail!("{SECTION}.folder {folder:?} is no folder: name the one that files are moved into");
+        let folder = folder.display();
+        bail!("{SECTION}.folder \"{folder}\" is no folder: name the one that files are moved into");
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_no_bar_is_refused_with_its_reason() {
         let good = "600000.SH,20240301,10,10,10,10,1,1";
-        assert_eq!(bar(good).vol, 100.0);
+        assert_eq!(bar(good).amount, Some(1_000.0));
         assert_eq!(reason("600000.SH,20240301,10,10,10,10,1"), Reason::RowIllegal);
         assert_eq!(reason(&good.replace("600000.SH", "600000")), Reason::SymbolIllegal);
         assert_eq!(reason(&good.replace("20240301", "2024-13-01")), Reason::ValueIllegal);

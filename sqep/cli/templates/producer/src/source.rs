@@ -130,7 +130,8 @@ fn unread(folder: &Path, places: &BTreeMap<String, Place>) -> anyhow::Result<Vec
         let (read, bytes) = (places.get(&name).map_or(0, |place| place.bytes), entry.metadata()?.len());
         if bytes < read {
             let path = entry.path();
-            bail!("{path:?} has {bytes} bytes and {read} were read: put it back, a correction is a new file");
+            let path = path.display();
+            bail!("{path} has {bytes} bytes and {read} were read: put it back, a correction is a new file");
         }
         if bytes > read {
             names.push(name);
