@@ -19,7 +19,7 @@ use sqep::{
     letter::By,
     redis::{
         Connection, Server,
-        dead::{Filter, Found, LetterId, Letters, by_reason, remove},
+        dead::{Filter, LetterId, Letters, by_reason, remove},
         keys::Keys,
         redrive::{Redriven, redrive},
     },
@@ -56,7 +56,7 @@ enum Action {
 /// Which letters.
 #[derive(Debug, Clone, clap::Args)]
 struct Chosen {
-    /// With a row refused for this reason, like ohlc_order.
+    /// With a row refused for this reason, like `ohlc_order`.
     #[arg(long, value_name = "CODE", value_parser = reason)]
     reason: Option<Reason>,
     /// Refused by this source.
@@ -193,10 +193,6 @@ impl Graves {
     fn letters(&self, filter: Filter, newest_first: bool) -> Letters {
         Letters::new(self.connection.clone(), &self.streams.partitions, filter, newest_first)
     }
-
-    fn keys(&self, found: &Found) -> Keys {
-        Keys::of(&found.stream)
-    }
 }
 
 pub(crate) async fn run(args: DeadArgs, config: &Config) -> anyhow::Result<()> {
@@ -301,7 +297,7 @@ async fn bring_back<R: Record>(
     let now = u64::try_from(Utc::now().timestamp_millis()).unwrap_or(u64::MAX);
     while let Some(page) = letters.page().await? {
         for found in page.into_iter().filter(|found| found.id.id.ms <= now) {
-            let (keys, kind) = (graves.keys(&found), graves.streams.kind);
+            let (keys, kind) = (Keys::of(&found.stream), graves.streams.kind);
             let id = found.id;
             match redrive::<R>(&mut graves.connection, &keys, (kind, calendar), &found, args.dry_run).await? {
                 Redriven::Back { records, left } => {
@@ -329,7 +325,7 @@ async fn purge(args: &PurgeArgs, graves: &mut Graves) -> anyhow::Result<()> {
     let (mut gone, mut rows) = (0, 0);
     while let Some(page) = letters.page().await? {
         for found in page {
-            let keys = graves.keys(&found);
+            let keys = Keys::of(&found.stream);
             if args.dry_run || remove(&mut graves.connection, &keys, &found).await? {
                 gone += 1;
                 rows += found.letter.as_ref().map_or(0, sqep::letter::Letter::rows);

@@ -87,10 +87,11 @@ async fn round(args: &TrimArgs, server: &Server, config: &Config) -> anyhow::Res
     let pressed = pressed(&mut connection, &config.stream).await?;
     let mut streams = Vec::new();
     for (_, keys) in args.which.find(server, config).await?.partitions {
-        match trim(&mut connection, &keys, &config.stream, pressed, args.dry_run).await? {
-            Some(trim) => streams.push(look(&mut connection, &keys, config, trim).await?),
-            None => warn!("there is no stream {}", keys.stream()),
-        }
+        let Some(trim) = trim(&mut connection, &keys, &config.stream, pressed, args.dry_run).await? else {
+            warn!("there is no stream {}", keys.stream());
+            continue;
+        };
+        streams.push(look(&mut connection, &keys, config, trim).await?);
     }
     let all = Inspector::connect(server).await?.streams(&config.stream.prefix).await?;
     let keys: Vec<Keys> = all.iter().map(|key| Keys::of(key)).collect();

@@ -85,7 +85,7 @@ fn cargo(root: &Path, arguments: &[&str]) -> Command {
 /// Builds the checkout's own crates without optimising them, which takes a fifth of the time; what they depend on stays
 /// as it is built already.
 fn quick() -> Vec<String> {
-    let crates = ["sqep", "sqep-testkit", "sqep-acme-files", "sqep-my-lines"];
+    let crates = ["sqep", "sqep-archive", "sqep-testkit", "sqep-acme-files", "sqep-my-lines"];
     let quick = |name: &str| {
         let of = format!("profile.dev.package.{name}");
         ["--config".to_owned(), format!("{of}.opt-level=0"), "--config".to_owned(), format!("{of}.debug=0")]

@@ -8,6 +8,7 @@ use sqep::{
     DayBar, Kind, MinuteBar, Record, RefDay,
     app::{self, App, Args, Usage},
 };
+use sqep_archive::replay;
 
 use sqep_{{ident}}::{config::Settings, sink::JsonLines};
 
@@ -56,5 +57,6 @@ async fn deliver<R: Record>(app: App<Cli, Settings>) -> anyhow::Result<()> {
     if app.args.resume {
         inward.resume(NAME, sink).await?;
     }
-    inward.deliver(NAME, once, &app.stop, sink).await.map(drop)
+    // The loop of the core crate, after the archive's past where reader.start asks for it.
+    replay::deliver(&inward, NAME, once, &app.stop, sink).await.map(drop)
 }
