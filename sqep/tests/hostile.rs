@@ -95,8 +95,8 @@ fn arrow_dictionary() -> Vec<u8> {
         arrow_array::Array::data_type(&values).clone(),
         false,
     )]));
-    let batch =
-        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(values) as ArrayRef]).expect("a batch");
+    let column: ArrayRef = Arc::new(values);
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("a batch");
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &schema).expect("a writer");
     writer.write(&batch).expect("writes");

@@ -130,7 +130,7 @@ impl Simulation {
                 Ok(account) => return balanced(&account),
                 Err(error) => match error.downcast_ref() {
                     Some(MarkError::NoArchive { .. } | MarkError::ReplayGone { .. }) => {
-                        self.replay(stop).await
+                        self.replay(stop).await;
                     }
                     Some(_) => while resume(0, &mut sink, &mut inlet).await.is_err() {},
                     None => panic!("the loop gave up: {error:#}"),

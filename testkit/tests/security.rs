@@ -351,94 +351,98 @@ async fn refused(settings: &RedisSettings) -> String {
     }
 }
 
+/// A change of settings that are right, when it is refused, and the words that must be told: the key at fault and why.
+type Wrong = (fn(RedisSettings, &Guarded) -> RedisSettings, &'static str, &'static str, &'static str);
+
+/// Files that cannot be what they are named as.
+const WRONG_FILES: [Wrong; 9] = [
+    (
+        |good, all| RedisSettings { tls_ca_file: Some(all.path("no-such")), ..good },
+        "at once",
+        "redis.tls_ca_file",
+        "no-such",
+    ),
+    (
+        |good, all| RedisSettings { tls_ca_file: Some(all.path("empty")), ..good },
+        "at once",
+        "redis.tls_ca_file",
+        "empty",
+    ),
+    (
+        |good, all| RedisSettings { tls_ca_file: Some(all.path("client.key")), ..good },
+        "at once",
+        "redis.tls_ca_file",
+        "client.key",
+    ),
+    (
+        |good, all| RedisSettings { tls_cert_file: Some(all.path("client.key")), ..good },
+        "at once",
+        "redis.tls_cert_file",
+        "client.key",
+    ),
+    (
+        |good, all| RedisSettings { tls_key_file: Some(all.path("client.crt")), ..good },
+        "at once",
+        "redis.tls_key_file",
+        "client.crt",
+    ),
+    (
+        |good, all| RedisSettings { tls_key_file: Some(all.path("stranger.key")), ..good },
+        "at once",
+        "redis.tls_key_file",
+        "do not belong together",
+    ),
+    (|good, _| RedisSettings { tls_key_file: None, ..good }, "at once", "redis.tls_key_file", "client.crt"),
+    (|good, _| RedisSettings { tls_cert_file: None, ..good }, "at once", "redis.tls_cert_file", "client.key"),
+    (
+        |good, _| RedisSettings { url: good.url.replace("rediss", "redis"), ..good },
+        "at once",
+        "redis.tls_ca_file",
+        "rediss://",
+    ),
+];
+
+/// Files of somebody else, and another name.
+const WRONG_PEERS: [Wrong; 5] = [
+    (
+        |good, all| RedisSettings { tls_ca_file: Some(all.path("other-ca.crt")), ..good },
+        "wrong",
+        "redis.tls_ca_file",
+        "not trusted",
+    ),
+    (|good, _| RedisSettings { tls_ca_file: None, ..good }, "wrong", "redis.tls_ca_file", "not trusted"),
+    (
+        |good, _| RedisSettings { tls_cert_file: None, tls_key_file: None, ..good },
+        "wrong",
+        "redis.tls_cert_file",
+        "certificate",
+    ),
+    (
+        |good, all| RedisSettings {
+            tls_cert_file: Some(all.path("stranger.crt")),
+            tls_key_file: Some(all.path("stranger.key")),
+            ..good
+        },
+        "wrong",
+        "redis.tls_cert_file",
+        "certificate",
+    ),
+    (
+        |good, _| RedisSettings { url: good.url.replace("localhost", "127.0.0.1"), ..good },
+        "wrong",
+        "redis.url",
+        "another name",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_file_of_tls_is_named_with_its_key() -> anyhow::Result<()> {
     let server = Guarded::start().await?;
     let good = server.settings(PRODUCER);
     Server::new(&good)?.connect().await?;
-    let path = |name: &str| Some(server.path(name));
     fs::write(server.path("empty"), "")?;
-    let cases = [
-        (
-            RedisSettings { tls_ca_file: path("no-such"), ..good.clone() },
-            "at once",
-            "redis.tls_ca_file",
-            "no-such",
-        ),
-        (
-            RedisSettings { tls_ca_file: path("empty"), ..good.clone() },
-            "at once",
-            "redis.tls_ca_file",
-            "empty",
-        ),
-        (
-            RedisSettings { tls_ca_file: path("client.key"), ..good.clone() },
-            "at once",
-            "redis.tls_ca_file",
-            "client.key",
-        ),
-        (
-            RedisSettings { tls_ca_file: path("other-ca.crt"), ..good.clone() },
-            "wrong",
-            "redis.tls_ca_file",
-            "not trusted",
-        ),
-        (RedisSettings { tls_ca_file: None, ..good.clone() }, "wrong", "redis.tls_ca_file", "not trusted"),
-        (
-            RedisSettings { tls_cert_file: path("client.key"), ..good.clone() },
-            "at once",
-            "redis.tls_cert_file",
-            "client.key",
-        ),
-        (
-            RedisSettings { tls_key_file: path("client.crt"), ..good.clone() },
-            "at once",
-            "redis.tls_key_file",
-            "client.crt",
-        ),
-        (
-            RedisSettings { tls_key_file: path("stranger.key"), ..good.clone() },
-            "at once",
-            "redis.tls_key_file",
-            "do not belong together",
-        ),
-        (RedisSettings { tls_key_file: None, ..good.clone() }, "at once", "redis.tls_key_file", "client.crt"),
-        (
-            RedisSettings { tls_cert_file: None, ..good.clone() },
-            "at once",
-            "redis.tls_cert_file",
-            "client.key",
-        ),
-        (
-            RedisSettings { tls_cert_file: None, tls_key_file: None, ..good.clone() },
-            "wrong",
-            "redis.tls_cert_file",
-            "certificate",
-        ),
-        (
-            RedisSettings {
-                tls_cert_file: path("stranger.crt"),
-                tls_key_file: path("stranger.key"),
-                ..good.clone()
-            },
-            "wrong",
-            "redis.tls_cert_file",
-            "certificate",
-        ),
-        (
-            RedisSettings { url: good.url.replace("rediss", "redis"), ..good.clone() },
-            "at once",
-            "redis.tls_ca_file",
-            "rediss://",
-        ),
-        (
-            RedisSettings { url: good.url.replace("localhost", "127.0.0.1"), ..good.clone() },
-            "wrong",
-            "redis.url",
-            "another name",
-        ),
-    ];
-    for (settings, when, key, what) in cases {
+    for (change, when, key, what) in WRONG_FILES.into_iter().chain(WRONG_PEERS) {
+        let settings = change(good.clone(), &server);
         let told = refused(&settings).await;
         assert!(told.starts_with(when) && told.contains(key) && told.contains(what), "{settings:?}: {told}");
         assert!(!told.contains("PRIVATE KEY-----"), "{told}");

@@ -1033,7 +1033,9 @@ proptest! {
         }
         // A few minutes without volume are quiet ones.
         let mut minutes: BTreeMap<(u32, u32), usize> = BTreeMap::new();
-        last.keys().for_each(|&(code, at, _)| *minutes.entry((code, at)).or_default() += 1);
+        for &(code, at, _) in last.keys() {
+            *minutes.entry((code, at)).or_default() += 1;
+        }
         last.retain(|&(code, at, _), _| traded[&(code, at)] || minutes[&(code, at)] < 4);
         let mut found: Vec<String> =
             read.records.iter().map(|bar| format!("{} {} {}", bar.symbol, bar.frame, bar.vol)).collect();

@@ -110,19 +110,15 @@ pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::R
     let stream = outward.stream;
     let mut replayer = Replayer::connect(&server, stream, &order.group).await?;
     let before = replayer.before().await?;
-    let (after, newest) = match &order.archive {
-        Some(root) => {
-            // Before the archive is read: everything up to its mark is in the files there are then.
-            let marks = marks(&Home::new(root, stream.kind))?;
-            let newest = marks.values().map(|mark| mark.id).max().unwrap_or_default();
-            let after =
-                (0u16..).zip(&before).map(|(at, before)| handover(stream, at, before, marks.get(&at)));
-            (after.collect::<anyhow::Result<Vec<EntryId>>>()?, newest)
-        }
-        None => {
-            all_there::<R>(&server, stream, order, &before).await?;
-            (before.iter().map(|before| before.last).collect(), EntryId::ZERO)
-        }
+    let (after, newest) = if let Some(root) = &order.archive {
+        // Before the archive is read: everything up to its mark is in the files there are then.
+        let marks = marks(&Home::new(root, stream.kind))?;
+        let newest = marks.values().map(|mark| mark.id).max().unwrap_or_default();
+        let after = (0u16..).zip(&before).map(|(at, before)| handover(stream, at, before, marks.get(&at)));
+        (after.collect::<anyhow::Result<Vec<EntryId>>>()?, newest)
+    } else {
+        all_there::<R>(&server, stream, order, &before).await?;
+        (before.iter().map(|before| before.last).collect(), EntryId::ZERO)
     };
     match replayer.begin(&after, newest, &order.what()).await? {
         Begun::New => {

@@ -1,5 +1,7 @@
 //! `sqep doctor` and `sqep top` on real servers and archives: they find what is wrong, and say what to do.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 use std::{
     path::Path,
     process::{Command, Output},

@@ -89,7 +89,7 @@ fn encoded<R: Record>(encoding: Encoding, decoded: &Decoded<R>) -> Option<Vec<u8
 pub fn arrow_columns(data: &[u8]) {
     let max = Limits::WIRE.records_max;
     let Ok(batches) = arrow::columns(data, max) else { return };
-    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+    let rows: usize = batches.iter().map(arrow_array::RecordBatch::num_rows).sum();
     assert!(rows <= max);
     for batch in &batches {
         let days = arrow::records::<DayBar>(batch);

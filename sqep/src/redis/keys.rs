@@ -124,6 +124,7 @@ impl Keys {
     }
 
     /// The stream on which one group is given the past, and the keys beside it.
+    #[must_use]
     pub fn replay(&self, group: &str) -> Keys {
         Keys { stream: format!("{}:replay:{group}", self.stream) }
     }

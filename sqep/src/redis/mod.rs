@@ -132,7 +132,7 @@ impl Server {
         let (info, tls) = self.access().map_err(TransportError::Gone)?;
         let secret = info.redis_settings().password();
         let (inner, burst) =
-            self.dial(&info, tls).await.map_err(|error| without(secret, self.error(error)))?;
+            self.dial(&info, tls).await.map_err(|error| without(secret, self.error(&error)))?;
         let mut connection = Connection { inner, burst, server: self.clone() };
         // A server that is still loading its data accepts connections and answers errors.
         connection.ask::<String>(&redis::cmd("PING")).await?;
@@ -140,17 +140,17 @@ impl Server {
     }
 
     /// Sorts an error by what can be done about it, and says what.
-    fn error(&self, error: RedisError) -> TransportError {
+    fn error(&self, error: &RedisError) -> TransportError {
         let name = &self.name;
         let code = error.code().unwrap_or_default().to_owned();
-        let wrong = tls::advice(&error).or(match (error.kind(), code.as_str()) {
+        let wrong = tls::advice(error).or(match (error.kind(), code.as_str()) {
             (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS") => Some(
                 "refuses the user or password: set it in redis.url by environment, or redis.password_file",
             ),
             (_, "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => {
                 Some("is part of a cluster: give the URL of a single server")
             }
-            _ if denied(&error) => Some(DENIED),
+            _ if denied(error) => Some(DENIED),
             (_, "WRONGTYPE") => {
                 Some("holds something else under a key of ours: choose another stream.prefix")
             }
@@ -216,11 +216,11 @@ impl Connection {
     }
 
     async fn ask<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, TransportError> {
-        command.query_async(&mut self.inner).await.map_err(|error| self.server.error(error))
+        command.query_async(&mut self.inner).await.map_err(|error| self.server.error(&error))
     }
 
     async fn ask_all<T: redis::FromRedisValue>(&mut self, pipeline: &Pipeline) -> Result<T, TransportError> {
-        pipeline.query_async(&mut self.inner).await.map_err(|error| self.server.error(error))
+        pipeline.query_async(&mut self.inner).await.map_err(|error| self.server.error(&error))
     }
 
     /// A reply that may be an error which is an answer too, such as "no such key".
@@ -228,7 +228,7 @@ impl Connection {
         match command.query_async::<Value>(&mut self.inner).await {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.code() == Some("ERR") && !error.is_io_error() => Ok(None),
-            Err(error) => Err(self.server.error(error)),
+            Err(error) => Err(self.server.error(&error)),
         }
     }
 
@@ -236,6 +236,6 @@ impl Connection {
         &mut self,
         script: &redis::ScriptInvocation<'_>,
     ) -> Result<T, TransportError> {
-        script.invoke_async(&mut self.inner).await.map_err(|error| self.server.error(error))
+        script.invoke_async(&mut self.inner).await.map_err(|error| self.server.error(&error))
     }
 }

@@ -71,9 +71,10 @@ impl Outlet for FakeOutlet {
             let source = entry.source.as_deref().unwrap_or(&self.source);
             let fields = wire::envelope(entry.kind, source, entry.encoding, &records, &entry.payload);
             let owned = fields.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
-            match self.past {
-                true => world.server.append_past(owned.into()),
-                false => drop(world.server.append(owned.into())),
+            if self.past {
+                world.server.append_past(owned.into());
+            } else {
+                world.server.append(owned.into());
             }
         }
         world.server.state.dead.extend(transaction.letters.iter().cloned());

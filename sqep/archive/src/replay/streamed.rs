@@ -76,7 +76,7 @@ impl<R: Record> Streamed<R> {
         for entry in entries.into_iter().filter(|entry| entry.id <= upto) {
             none = false;
             self.at = (partition, entry.id);
-            let mut chunk = self.chunk(&entry)?;
+            let mut chunk = self.chunk(&entry);
             chunk.cursor.push((PLACE.to_owned(), Some(format!("{partition} {}", entry.id))));
             let moment = chunk.records.first().and_then(moment);
             let due = self.pace.as_mut().zip(moment).map(|(pace, moment)| pace.due(moment));
@@ -88,7 +88,7 @@ impl<R: Record> Streamed<R> {
         Ok(true)
     }
 
-    fn chunk(&self, entry: &Entry) -> anyhow::Result<Chunk<R>> {
+    fn chunk(&self, entry: &Entry) -> Chunk<R> {
         let mut chunk = Chunk::empty(&format!("entry {}", entry.id));
         let opened = match entry.open::<R>() {
             Ok(opened) => opened,
@@ -97,7 +97,7 @@ impl<R: Record> Streamed<R> {
                 let findings = vec![Finding { reason: unreadable.reason, field, value: unreadable.why }];
                 let (symbol, raw) = (String::new(), String::new());
                 chunk.refused.push(Refusal { row: 0, rows: entry.claimed(), symbol, findings, raw });
-                return Ok(chunk);
+                return chunk;
             }
         };
         let own = entry.id.version();
@@ -106,7 +106,7 @@ impl<R: Record> Streamed<R> {
         let (records, versions) = rows.filter(|(record, _)| self.filter.holds(record)).unzip();
         chunk.records = records;
         chunk.past = Some(Past { source: Arc::from(&*opened.source), versions });
-        Ok(chunk)
+        chunk
     }
 }
 

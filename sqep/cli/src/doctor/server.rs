@@ -165,7 +165,11 @@ fn reader(key: &str, group: &Group, now: EntryId, findings: &mut Findings) {
             );
         }
         None => {
-            findings.warn(&about, "nobody reads; nothing waits", "start its reader before the next bars come")
+            findings.warn(
+                &about,
+                "nobody reads; nothing waits",
+                "start its reader before the next bars come",
+            );
         }
         Some(_) if oldest > PENDING_MS_MAX => {
             let what = format!("its oldest entry in hand is {} old: the sink does not take it", age(oldest));
