@@ -99,6 +99,36 @@ impl Totals {
     }
 }
 
+/// What became of records: fetched = written + buried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Records taken off the stream and settled; an unreadable entry counts as what it claims to hold.
+    pub fetched: u64,
+    /// Records durable in the sink.
+    pub written: u64,
+    /// Records in the dead letters, by reason.
+    pub buried: BTreeMap<Reason, u64>,
+    /// Entries settled.
+    pub entries: u64,
+}
+
+impl Account {
+    /// Adds the counts of `other`.
+    pub fn add(&mut self, other: &Account) {
+        self.fetched += other.fetched;
+        self.written += other.written;
+        self.entries += other.entries;
+        for (&reason, &count) in &other.buried {
+            *self.buried.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Whether nothing vanished.
+    pub fn balances(&self) -> bool {
+        self.fetched == self.written + self.buried.values().sum::<u64>()
+    }
+}
+
 /// A row that does not become a record, kept in the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

@@ -5,12 +5,7 @@
 
 mod hand;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use tokio::time::Instant;
@@ -18,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::hand::{ENTRIES_MAX, InHand, LETTER_BYTES_MAX, whole};
+pub use crate::connect::Account;
 use crate::{
-    Appetite, Batch, Calendar, EntryId, Kind, Mark, Reason, Refusal, Row, Sink, WriteError,
+    Appetite, Batch, Calendar, EntryId, Kind, Mark, Refusal, Row, Sink, WriteError,
     check::Checker,
     letter::Letter,
     marks::{Asker, Plan},
     meter::{Meter, Settled},
-    publish::{Backoff, pause, unless},
+    patience::{Backoff, pause, unless},
     transport::{Held, Inlet, Replay, Settlement, Standing, TransportError},
     wire::Entry,
 };
@@ -48,36 +44,6 @@ pub struct Deliverer {
     pub patience: Option<Duration>,
     /// Is told what happens.
     pub meter: Arc<Meter>,
-}
-
-/// What became of records: fetched = written + buried.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Records taken off the stream and settled; an unreadable entry counts as what it claims to hold.
-    pub fetched: u64,
-    /// Records durable in the sink.
-    pub written: u64,
-    /// Records in the dead letters, by reason.
-    pub buried: BTreeMap<Reason, u64>,
-    /// Entries settled.
-    pub entries: u64,
-}
-
-impl Account {
-    /// Adds the counts of `other`.
-    pub fn add(&mut self, other: &Account) {
-        self.fetched += other.fetched;
-        self.written += other.written;
-        self.entries += other.entries;
-        for (&reason, &count) in &other.buried {
-            *self.buried.entry(reason).or_default() += count;
-        }
-    }
-
-    /// Whether nothing vanished.
-    pub fn balances(&self) -> bool {
-        self.fetched == self.written + self.buried.values().sum::<u64>()
-    }
 }
 
 /// How a session came to its end.

@@ -39,6 +39,8 @@ pub mod marks;
 #[cfg(feature = "runtime")]
 pub mod meter;
 #[cfg(feature = "runtime")]
+mod patience;
+#[cfg(feature = "runtime")]
 pub mod publish;
 #[cfg(feature = "runtime")]
 pub mod redis;

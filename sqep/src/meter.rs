@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::text::render;
-use crate::{EntryId, Kind, Reason, Totals, deliver::Account, transport::Transaction};
+use crate::{EntryId, Kind, Reason, Totals, connect::Account, transport::Transaction};
 
 /// Milliseconds since 1970 by this machine's clock. Given in: the core asks no clock.
 pub type Clock = fn() -> u64;

@@ -26,31 +26,21 @@ pub struct Running {
 impl Running {
     /// Starts `name`; what it says goes to the end of `log`.
     pub fn start(name: &str, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
-        let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
-        let child = Command::new(program(name)?)
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(open()?)
-            .stderr(open()?)
-            .spawn()?;
-        Ok(Running { child, log: log.to_owned() })
+        Running::spawn(&mut Command::new(program(name)?), arguments, log)
     }
 
     /// As [`Running::start`], but a file that grows over its limit is an error for it, as on a full disk, and not its end.
     pub fn start_limited(name: &str, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
-        let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
         // The shell's word on the signal outlives it; the process stays the same.
-        let child = Command::new("/bin/sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-            .arg(program(name)?)
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(open()?)
-            .stderr(open()?)
-            .spawn()?;
-        Ok(Running { child, log: log.to_owned() })
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program(name)?);
+        Running::spawn(&mut shell, arguments, log)
+    }
+
+    fn spawn(command: &mut Command, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
+        let open = || std::fs::OpenOptions::new().create(true).append(true).open(log);
+        command.args(arguments).env_clear().stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+        Ok(Running { child: command.spawn()?, log: log.to_owned() })
     }
 
     /// How large a file may grow under its hands, from now on; `None`: as large as it likes.

@@ -7,13 +7,13 @@
 
 mod against;
 mod compare;
+pub(crate) mod settings;
 mod spool;
 mod tell;
 
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use serde::{Deserialize, Serialize};
 use sqep::{DayBar, Kind, MinuteBar, RefDay, app::Usage};
 use sqep_archive::{Filter, Reader};
 use sqep_csv::enrich::Enrich;
@@ -27,23 +27,6 @@ use crate::{
     config::Config,
     get::ask::{Span, wanted},
 };
-
-/// Section `[audit]`.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AuditSettings {
-    /// Rows of files or of a stream that one year (minutes: one day) may have, 32 bytes each; whoever has more asks for
-    /// fewer securities or days at once.
-    pub(crate) keys_max: usize,
-    /// Where rows are kept between the two sides, 28 bytes each; by default the system's folder for temporary files.
-    pub(crate) spool: Option<PathBuf>,
-}
-
-impl Default for AuditSettings {
-    fn default() -> AuditSettings {
-        AuditSettings { keys_max: 4_000_000, spool: None }
-    }
-}
 
 /// Arguments of `sqep audit`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use sqep::{
 };
 use sqep_csv::config::{CsvSettings, SymbolSettings};
 
-use crate::audit::AuditSettings;
+use crate::audit::settings::AuditSettings;
 
 /// What may be said in the file, the environment and with `--set`.
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Connection, Server, keys::Keys, look::first_after, outlet::backlogs, reply};
+use super::{Connection, Server, keys::Keys, look::first_after, reply, room::backlogs};
 use crate::{EntryId, meter::Behind, transport::TransportError};
 
 /// Looks at one group.

@@ -6,7 +6,7 @@
 use redis::{Script, Value};
 use serde::Serialize;
 
-use super::{Connection, keys::Keys, outlet::backlogs, replay, reply};
+use super::{Connection, keys::Keys, replay, reply, room::backlogs};
 use crate::{EntryId, marks::Start, transport::TransportError};
 
 /// Lua: ids in order, and what each group of a stream still needs of it. Ids are compared as text: the numbers of Lua are

@@ -11,8 +11,8 @@ use super::{
     keys::{Keys, StreamSettings},
     lease::{Lease, Terms, unique},
     look::{entries_read, last_id},
-    outlet::{dead_room, parted},
     replay, reply,
+    room::{dead_room, parted},
 };
 use crate::{
     EntryId,

@@ -3,7 +3,7 @@
 use redis::Value;
 use serde::Serialize;
 
-use super::{Connection, Server, keys::Keys, look::look, outlet::backlogs, reply};
+use super::{Connection, Server, keys::Keys, look::look, reply, room::backlogs};
 use crate::{EntryId, Kind, transport::TransportError, wire::Entry};
 
 /// One stream.

@@ -18,6 +18,7 @@ pub mod outlet;
 pub mod redrive;
 pub mod replay;
 mod reply;
+mod room;
 mod settings;
 mod socket;
 mod tls;

@@ -10,7 +10,7 @@ use super::{
     keys::{Keys, StreamSettings},
     lease::unique,
     look::{entries_read, last_id},
-    outlet::parted,
+    room::parted,
 };
 use crate::{
     EntryId,
