@@ -22,6 +22,7 @@ use sqep::{
         keys::Keys,
     },
 };
+use sqep_csv::files;
 use sqep_parquet::{Options, compact_root};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -87,6 +88,10 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
         Kind::BarMinute(_) => moved::<MinuteBar>(&job, &home, &programs, &server, stop).await?,
         Kind::RefDay => moved::<RefDay>(&job, &home, &programs, &server, stop).await?,
     };
+    if outcome.is_empty() {
+        // Equations between nothing and nothing would hide what went wrong.
+        outcome.verdict()?;
+    }
     outcome.tell(home.out())?;
     if args.keep_redis {
         keep(server)?;
@@ -115,7 +120,13 @@ async fn prepare(
         }
         let kind = args.market.kind.unwrap_or(config.stream.kind);
         let dialect = args.dialect.clone().unwrap_or_else(|| "auto".to_owned());
-        let paths = args.csv.iter().map(|path| absolute(path)).collect::<anyhow::Result<_>>()?;
+        let paths: Vec<String> = args.csv.iter().map(|path| absolute(path)).collect::<anyhow::Result<_>>()?;
+        let found = files::find(&paths);
+        if found.files.is_empty()
+            && let Some(missing) = found.missing.into_iter().next()
+        {
+            bail!(Usage(missing.into()));
+        }
         return Ok(Job { kind, dialect, paths, sides: None, rows: None });
     }
     let kind = args.market.kind(config)?;

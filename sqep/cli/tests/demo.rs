@@ -167,6 +167,23 @@ fn files_that_are_refused_are_counted_and_the_demo_says_so() {
     assert_eq!(archive(&out).len(), 1);
 }
 
+#[test]
+fn a_demo_of_nothing_says_why_and_prints_no_figures() {
+    let folder = TempDir::new().unwrap();
+    let nowhere = folder.path().join("nowhere").to_string_lossy().into_owned();
+    let out = folder.path().join("demo");
+    let said = demo(&out, &["--csv", &nowhere]).output().unwrap();
+    let (told, log) = (text(&said.stdout), text(&said.stderr));
+    assert_eq!(said.status.code(), Some(2), "{told}\n{log}");
+    assert!(log.contains("nowhere") && told.is_empty(), "{told}\n{log}");
+    let bad = folder.path().join("000001.csv");
+    fs::write(&bad, "what,is,this\n1,2,3\n").unwrap();
+    let said = demo(&out, &["--csv", &bad.to_string_lossy()]).output().unwrap();
+    let told = text(&said.stdout);
+    assert_eq!(said.status.code(), Some(1), "{told}");
+    assert!(!told.contains("pandas") && !told.contains("bytes a bar"), "{told}");
+}
+
 /// Starts a demo that has enough to do, and waits until its server is there.
 fn started(out: &Path) -> Child {
     let mut child = demo(out, &["--symbols", "400", "--days", "400"])

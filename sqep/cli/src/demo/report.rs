@@ -49,6 +49,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether no row came through.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stream.rows + self.archive.digest.rows == 0
+    }
+
     /// Every equation that must hold, with its sides.
     fn equations(&self) -> Vec<(String, bool)> {
         let (all, stream, archive) = (&self.flow.all, &self.stream, &self.archive.digest);
