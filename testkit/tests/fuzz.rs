@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-#[path = "../fuzz/src/targets.rs"]
+#[path = "../../sqep/fuzz/src/targets.rs"]
 #[allow(unreachable_pub, reason = "a crate of its own for cargo fuzz")]
 mod targets;
 
@@ -169,7 +169,7 @@ fn no_bytes_break_a_decoder() {
 
 #[test]
 fn every_target_has_a_program_of_its_own_for_cargo_fuzz() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sqep/fuzz");
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     for (name, _) in ALL {
         let program = fs::read_to_string(folder.join(format!("fuzz_targets/{name}.rs"))).unwrap();
