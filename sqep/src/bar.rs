@@ -201,6 +201,7 @@ impl Record for DayBar {
         day_number(self.frame)
     }
 
+    #[inline]
     fn get(&self, at: usize) -> Cell {
         match at {
             0 => Cell::Symbol(self.symbol),
@@ -286,6 +287,7 @@ impl Record for MinuteBar {
         self.frame.and_utc().timestamp().div_euclid(60)
     }
 
+    #[inline]
     fn get(&self, at: usize) -> Cell {
         match at {
             0 => Cell::Symbol(self.symbol),
@@ -366,6 +368,7 @@ impl Record for RefDay {
         day_number(self.frame)
     }
 
+    #[inline]
     fn get(&self, at: usize) -> Cell {
         match at {
             0 => Cell::Symbol(self.symbol),
