@@ -243,6 +243,31 @@ async fn a_part_of_the_stream_is_given_by_security_and_day() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_replayed_from_the_stream_is_not_trimmed_meanwhile() -> anyhow::Result<()> {
+    let world = World::new(&[]).await?;
+    // More than one transaction holds.
+    world.publish(3, 120, 500)?;
+    world.reader("first", true, &["reader.start=earliest"])?.finish()?;
+    let mut giver = world.replay("second", &["--set", "stream.backlog_entries_max=0"])?;
+    while !world.log("sqep").contains("holding back") {
+        assert_eq!(giver.ended()?, None, "{}", world.log("sqep"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before: u64 = world.redis.command(&["XLEN", "sqep:{bar:1d:0}"]).await?;
+    world.start("sqep", &["trim"], &["stream.keep_hours_min=0".to_owned()])?.finish()?;
+    let after: u64 = world.redis.command(&["XLEN", "sqep:{bar:1d:0}"]).await?;
+    assert_eq!(after, before, "the new group needs all of it");
+    let mut taker = world.reader("second", true, &[])?;
+    giver.finish()?;
+    taker.finish()?;
+    same(&world.archive("first")?, &world.archive("second")?);
+    world.start("sqep", &["trim"], &["stream.keep_hours_min=0".to_owned()])?.finish()?;
+    let after: u64 = world.redis.command(&["XLEN", "sqep:{bar:1d:0}"]).await?;
+    assert_eq!(after, 0, "nobody needs it any more");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_past_that_is_gone_and_a_group_that_reads_are_errors_and_not_silence() -> anyhow::Result<()> {
     let world = World::new(&[]).await?;
     world.publish(3, 20, 30)?;

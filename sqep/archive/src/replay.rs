@@ -6,6 +6,7 @@
 //! turns to the stream. A row that comes twice has the same version twice: once by key.
 
 mod archived;
+mod given;
 mod pace;
 mod streamed;
 
@@ -14,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::bail;
 use chrono::NaiveDateTime;
 use sqep::{
-    Chunk, Cursors, EntryId, Mark, Record, Sink, Totals, WriteError,
+    EntryId, Mark, Record, Sink, Totals, WriteError,
     app::{Inward, Outward, PublishSettings, Usage},
     deliver::Account,
     marks::MarkError,
@@ -25,7 +26,7 @@ use sqep::{
         keys::{Keys, StreamSettings},
         replay::{Before, Begun, Replayer},
     },
-    transport::{TransportError, end_of_replay},
+    transport::TransportError,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,6 +34,7 @@ use tracing::{info, warn};
 pub use self::pace::{Speed, SpeedError};
 use self::{
     archived::{Archived, Wanted},
+    given::Given,
     streamed::{Span, Streamed},
 };
 use crate::{Filter, Home, Symbols, marks};
@@ -110,17 +112,20 @@ pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::R
     let stream = outward.stream;
     let mut replayer = Replayer::connect(&server, stream, &order.group).await?;
     let before = replayer.before().await?;
-    let (after, newest) = if let Some(root) = &order.archive {
+    let (after, pins, newest) = if let Some(root) = &order.archive {
         // Before the archive is read: everything up to its mark is in the files there are then.
         let marks = marks(&Home::new(root, stream.kind))?;
         let newest = marks.values().map(|mark| mark.id).max().unwrap_or_default();
         let after = (0u16..).zip(&before).map(|(at, before)| handover(stream, at, before, marks.get(&at)));
-        (after.collect::<anyhow::Result<Vec<EntryId>>>()?, newest)
+        let after = after.collect::<anyhow::Result<Vec<EntryId>>>()?;
+        (after.clone(), after, newest)
     } else {
         all_there::<R>(&server, stream, order, &before).await?;
-        (before.iter().map(|before| before.last).collect(), EntryId::ZERO)
+        // What the past is read from stays until it was read.
+        let pins = before.iter().map(|before| order.after().max(before.trimmed).min(before.last));
+        (before.iter().map(|before| before.last).collect(), pins.collect(), EntryId::ZERO)
     };
-    match replayer.begin(&after, newest, &order.what()).await? {
+    match replayer.begin(&after, &pins, newest, &order.what()).await? {
         Begun::New => {
             info!(group = order.group, "the group waits for its past, and then reads the stream after it");
             Ok(Start::Waits { after })
@@ -136,6 +141,7 @@ pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::R
             order.group
         ),
         Begun::Exists => Ok(Start::Reads),
+        Begun::Trimmed => bail!("the stream was trimmed while the replay began: run it again"),
     }
 }
 
@@ -306,9 +312,9 @@ pub async fn give<R: Record>(
     let group = &order.group;
     let Some(root) = &order.archive else {
         let server = Server::new(outward.redis).map_err(Usage)?;
-        let mut source =
+        let from =
             Streamed::<R>::new(server, spans(outward.stream, order, after), order.filter(), order.speed);
-        return outward.replay(&mut source, group, once, stop, watch).await;
+        return outward.replay(&mut Given::new(from), group, once, stop, watch).await;
     };
     let wanted = Wanted {
         root: root.clone(),
@@ -319,7 +325,7 @@ pub async fn give<R: Record>(
         speed: order.speed,
         calendar: outward.calendar.load().map_err(Usage)?,
     };
-    outward.replay(&mut Archived::<R>::new(wanted), group, once, stop, watch).await
+    outward.replay(&mut Given::new(Archived::<R>::new(wanted)), group, once, stop, watch).await
 }
 
 fn spans(stream: &StreamSettings, order: &Order, after: &[EntryId]) -> Vec<Span> {
@@ -329,16 +335,4 @@ fn spans(stream: &StreamSettings, order: &Order, after: &[EntryId]) -> Vec<Span>
         upto,
     };
     (0..).zip(after).map(span).collect()
-}
-
-/// Says that all of the past was published.
-fn end<R>(origin: &str) -> Chunk<R> {
-    let (name, value) = end_of_replay();
-    Chunk { cursor: vec![(name, Some(value))], ..Chunk::empty(origin) }
-}
-
-/// Whether all of the past was published before.
-fn has_ended(cursors: &Cursors) -> bool {
-    let (name, value) = end_of_replay();
-    cursors.fields.get(&name) == Some(&value)
 }

@@ -15,6 +15,7 @@ pub mod keys;
 mod lease;
 mod look;
 pub mod outlet;
+mod pins;
 pub mod redrive;
 pub mod replay;
 mod reply;

@@ -10,6 +10,7 @@ use super::{
     keys::{Keys, StreamSettings},
     lease::unique,
     look::{entries_read, last_id},
+    pins::PINS,
     room::parted,
 };
 use crate::{
@@ -17,12 +18,14 @@ use crate::{
     transport::{self, TransportError},
 };
 
-/// KEYS: stream groups replays replay-stream. ARGV: group after entries-read state floor raise.
-/// Answers the state of a replay under way, or `exists` for a group that reads without one, or `begun`. The group is made
-/// first: from here on it keeps what comes after its mark on the stream.
+/// KEYS: stream groups replays replay-stream trimmed. ARGV: group pin entries-read state floor raise.
+/// Answers the state of a replay under way, `exists` for a group that reads without one, `trimmed` where what is after the
+/// pin is not all there any more, or `begun`. The group is made first, at the pin: from here on it keeps on the stream what
+/// its past is read from and what comes after it.
 const BEGIN: &str = "
 local state = redis.call('HGET', KEYS[3], ARGV[1])
 if state then return state end
+if before(ARGV[2], redis.call('GET', KEYS[5]) or '0-0') then return 'trimmed' end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     if info[2] == ARGV[1] then return 'exists' end
@@ -37,11 +40,14 @@ redis.call('XSETID', KEYS[4], ARGV[5])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 'begun'";
 
-/// KEYS: lease replays, then what is beside the replay. ARGV: token group.
+/// KEYS: lease replays stream groups, then what is beside the replay. ARGV: token group after entries-read. The group goes
+/// on with the stream where its past ends.
 const END: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[2])
-for at = 3, #KEYS do redis.call('DEL', KEYS[at]) end
+redis.call('XGROUP', 'SETID', KEYS[3], ARGV[2], ARGV[3], 'ENTRIESREAD', ARGV[4])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+for at = 5, #KEYS do redis.call('DEL', KEYS[at]) end
 return 1";
 
 /// The source that publishes a replay, in its cursor.
@@ -103,12 +109,19 @@ pub(super) async fn end(
     lease: &str,
     token: &str,
 ) -> Result<i64, TransportError> {
+    let Some(state) = state(connection, keys, group).await? else { return Ok(0) };
+    let (after, read_so_far) = (state.after, entries_read(connection, keys, state.after).await?);
     let script = Script::new(END);
     let lane = keys.replay(group);
     let mut call = script.key(lease);
-    call.key(keys.replays()).key(lane.stream()).key(lane.groups()).key(lane.cursor(SOURCE));
+    call.key(keys.replays())
+        .key(keys.stream())
+        .key(keys.groups())
+        .key(lane.stream())
+        .key(lane.groups())
+        .key(lane.cursor(SOURCE));
     call.key(lane.source()).key(lane.partitions()).key(lane.born()).key(lane.dead());
-    connection.run(call.arg(token).arg(group)).await
+    connection.run(call.arg(token).arg(group).arg(after.to_string()).arg(read_so_far)).await
 }
 
 /// How a stream stands before a replay.
@@ -131,6 +144,8 @@ pub enum Begun {
     GoesOn(State),
     /// The group reads already, without a replay.
     Exists,
+    /// The stream was trimmed meanwhile: what the past is read from is not all there.
+    Trimmed,
 }
 
 /// Begins and ends the giving of a past to one group, on all partitions of a stream.
@@ -171,30 +186,37 @@ impl Replayer {
         Ok(all)
     }
 
-    /// Makes the group on every partition, to go on after `after[partition]` once the past is settled. `newest` is an id
-    /// that no row of the past is newer than.
+    /// Makes the group on every partition, to go on after `after[partition]` once the past is settled; until then it keeps
+    /// what comes after `pins[partition]`. `newest` is an id that no row of the past is newer than.
     pub async fn begin(
         &mut self,
         after: &[EntryId],
+        pins: &[EntryId],
         newest: EntryId,
         what: &str,
     ) -> Result<Begun, TransportError> {
         let (id, mut begun) = (unique(), Begun::New);
-        for (keys, &after) in self.keys.iter().zip(after) {
+        for ((keys, &after), &pin) in self.keys.iter().zip(after).zip(pins) {
             let state = State { id: id.clone(), what: what.to_owned(), after, done: false };
             let text = state.text()?;
-            let (read_so_far, group) = (entries_read(&mut self.connection, keys, after).await?, &self.group);
+            let (read_so_far, group) = (entries_read(&mut self.connection, keys, pin).await?, &self.group);
             let last = last_id(&mut self.connection, keys).await?;
             let floor = newest.max(last);
-            let script = Script::new(BEGIN);
+            let script = Script::new(&format!("{PINS}{BEGIN}"));
             let mut call = script.key(keys.stream());
             call.key(keys.groups()).key(keys.replays()).key(keys.replay(group).stream());
-            call.arg(group).arg(after.to_string()).arg(read_so_far).arg(text).arg(floor.to_string());
+            call.key(keys.trimmed())
+                .arg(group)
+                .arg(pin.to_string())
+                .arg(read_so_far)
+                .arg(text)
+                .arg(floor.to_string());
             // The server lost entries that the archive has: their ids are not given out again.
             call.arg(if after > last { "raise" } else { "" });
             match self.connection.run::<String>(&call).await?.as_str() {
                 "begun" => {}
                 "exists" => return Ok(Begun::Exists),
+                "trimmed" => return Ok(Begun::Trimmed),
                 text => begun = Begun::GoesOn(read(text, keys, group)?),
             }
         }

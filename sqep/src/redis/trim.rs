@@ -12,9 +12,10 @@ use tracing::{debug, info, warn};
 
 use super::{
     Connection, DENIED,
-    groups::{PINS, Pin, counts, memory, share},
+    groups::{Pin, counts, memory, share},
     keys::{Keys, StreamSettings},
     look::{Look, count, look},
+    pins::PINS,
     reply,
 };
 use crate::{EntryId, transport::TransportError};

@@ -6,19 +6,17 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
-use sqep::{Calendar, Chunk, Cursors, Kind, Past, Record, Row, Source, publish::partition_of};
+use sqep::{Calendar, Chunk, Kind, Past, Record, Row, publish::partition_of};
 use tokio::time::Instant;
 
 use super::{
-    end, has_ended,
+    given::{Fetch, cursor},
     pace::{Pace, Shelf, Speed, moment},
 };
 use crate::{Block, Filter, Folder, Reader};
 
 /// Rows of one chunk at most.
 const CHUNK_ROWS_MAX: usize = 20_000;
-/// The cursor field: what was published, as a folder and a security, or as a day.
-const PLACE: &str = "place";
 
 /// Which rows of an archive a group is given.
 #[derive(Debug, Clone)]
@@ -42,7 +40,7 @@ impl Wanted {
     }
 }
 
-/// The rows of an archive.
+/// The rows of an archive. A place is a folder and a security, or with a pace a day.
 #[derive(Debug)]
 pub(super) struct Archived<R> {
     wanted: Wanted,
@@ -50,43 +48,11 @@ pub(super) struct Archived<R> {
     /// With a pace: the days still to come.
     days: VecDeque<NaiveDate>,
     pace: Option<Pace>,
-    shelf: Shelf<R>,
-    ended: bool,
 }
 
 impl<R: Record> Archived<R> {
     pub(super) fn new(wanted: Wanted) -> Archived<R> {
-        Archived {
-            wanted,
-            reader: None,
-            days: VecDeque::new(),
-            pace: None,
-            shelf: Shelf::new(),
-            ended: false,
-        }
-    }
-
-    /// Reads the next block or day on a thread that may block; `false`: there is none.
-    async fn fetch(&mut self) -> anyhow::Result<bool> {
-        if self.pace.is_some() {
-            let Some(day) = self.days.pop_front() else { return Ok(false) };
-            let rows = self.day(day).await?;
-            self.lay_out(day, rows);
-            return Ok(true);
-        }
-        let Some(mut reader) = self.reader.take() else { return Ok(false) };
-        let (reader, block) = tokio::task::spawn_blocking(move || {
-            let block = reader.next();
-            (reader, block)
-        })
-        .await
-        .context("the reading of the archive was cut off")?;
-        let sources = reader.sources().to_vec();
-        self.reader = Some(reader);
-        let Some(Block { folder, last, rows, .. }) = block? else { return Ok(false) };
-        let rows = self.named(rows, &sources);
-        self.push(None, rows, format!("{folder} {last}"));
-        Ok(true)
+        Archived { wanted, reader: None, days: VecDeque::new(), pace: None }
     }
 
     fn named(&self, rows: Vec<Row<R>>, sources: &[Arc<str>]) -> Vec<Named<R>> {
@@ -119,7 +85,7 @@ impl<R: Record> Archived<R> {
     }
 
     /// A day's rows, frame by frame, each when it is due.
-    fn lay_out(&mut self, day: NaiveDate, mut rows: Vec<Named<R>>) {
+    fn lay_out(&mut self, day: NaiveDate, mut rows: Vec<Named<R>>, shelf: &mut Shelf<R>) {
         rows.sort_by_key(|row| (row.record.time(), row.record.symbol()));
         let Some(mut pace) = self.pace else { return };
         let frames: Vec<Vec<Named<R>>> =
@@ -129,36 +95,47 @@ impl<R: Record> Archived<R> {
             let due = frame.first().and_then(|row| moment(&row.record)).map(|moment| pace.due(moment));
             // A day that was begun is given again.
             let place = if at == last { day.to_string() } else { String::new() };
-            self.push(due, frame, place);
+            put(shelf, due, frame, place);
         }
         self.pace = Some(pace);
     }
+}
 
-    /// Cuts rows into chunks of one source; the last carries the place after all of them, if there is one.
-    fn push(&mut self, due: Option<Instant>, mut rows: Vec<Named<R>>, place: String) {
-        rows.sort_by(|a, b| a.source.cmp(&b.source));
-        for run in rows.chunk_by(|a, b| a.source == b.source) {
-            for part in run.chunks(CHUNK_ROWS_MAX) {
-                let source = part.first().map_or_else(|| "".into(), |row| Arc::clone(&row.source));
-                let chunk = Chunk {
-                    records: part.iter().map(|row| row.record).collect(),
-                    past: Some(Past { source, versions: part.iter().map(|row| row.version).collect() }),
-                    ..Chunk::empty("archive")
-                };
-                self.shelf.put(due, chunk);
-            }
-        }
-        if !place.is_empty() {
-            let cursor = vec![(PLACE.to_owned(), Some(place))];
-            match self.shelf.last() {
-                Some(chunk) => chunk.cursor = cursor,
-                None => self.shelf.put(due, Chunk { cursor, ..Chunk::empty("archive") }),
-            }
+/// A row with the name of its source.
+#[derive(Debug, Clone)]
+struct Named<R> {
+    record: R,
+    version: u64,
+    source: Arc<str>,
+}
+
+/// Cuts rows into chunks of one source; the last carries the place after all of them, if there is one.
+fn put<R: Record>(shelf: &mut Shelf<R>, due: Option<Instant>, mut rows: Vec<Named<R>>, place: String) {
+    rows.sort_by(|a, b| a.source.cmp(&b.source));
+    for run in rows.chunk_by(|a, b| a.source == b.source) {
+        for part in run.chunks(CHUNK_ROWS_MAX) {
+            let source = part.first().map_or_else(|| "".into(), |row| Arc::clone(&row.source));
+            let chunk = Chunk {
+                records: part.iter().map(|row| row.record).collect(),
+                past: Some(Past { source, versions: part.iter().map(|row| row.version).collect() }),
+                ..Chunk::empty("archive")
+            };
+            shelf.put(due, chunk);
         }
     }
+    if !place.is_empty() {
+        let cursor = cursor(place);
+        match shelf.last() {
+            Some(chunk) => chunk.cursor = cursor,
+            None => shelf.put(due, Chunk { cursor, ..Chunk::empty("archive") }),
+        }
+    }
+}
 
-    /// Opens the archive where `place` says.
-    fn begin(&mut self, place: Option<&str>) -> anyhow::Result<()> {
+impl<R: Record> Fetch for Archived<R> {
+    type Record = R;
+
+    async fn begin(&mut self, place: Option<&str>) -> anyhow::Result<()> {
         let Wanted { root, kind, filter, .. } = &self.wanted;
         let mut reader = Reader::<R>::open(root, *kind, filter.clone())?;
         let unknown = || format!("the stored place {place:?} of the replay is not one of an archive");
@@ -179,37 +156,27 @@ impl<R: Record> Archived<R> {
         self.reader = Some(reader);
         Ok(())
     }
-}
 
-/// A row with the name of its source.
-#[derive(Debug, Clone)]
-struct Named<R> {
-    record: R,
-    version: u64,
-    source: Arc<str>,
-}
-
-impl<R: Record> Source for Archived<R> {
-    type Record = R;
-
-    async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
-        self.ended = has_ended(cursors);
-        self.shelf.clear();
-        self.begin(cursors.fields.get(PLACE).map(String::as_str))
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
-        loop {
-            if let Some(chunk) = self.shelf.take().await {
-                return Ok(Some(chunk));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            if !self.fetch().await? {
-                self.ended = true;
-                return Ok(Some(end("archive")));
-            }
+    /// Reads the next block or day on a thread that may block.
+    async fn fetch(&mut self, shelf: &mut Shelf<R>) -> anyhow::Result<bool> {
+        if self.pace.is_some() {
+            let Some(day) = self.days.pop_front() else { return Ok(false) };
+            let rows = self.day(day).await?;
+            self.lay_out(day, rows, shelf);
+            return Ok(true);
         }
+        let Some(mut reader) = self.reader.take() else { return Ok(false) };
+        let (reader, block) = tokio::task::spawn_blocking(move || {
+            let block = reader.next();
+            (reader, block)
+        })
+        .await
+        .context("the reading of the archive was cut off")?;
+        let sources = reader.sources().to_vec();
+        self.reader = Some(reader);
+        let Some(Block { folder, last, rows, .. }) = block? else { return Ok(false) };
+        let rows = self.named(rows, &sources);
+        put(shelf, None, rows, format!("{folder} {last}"));
+        Ok(true)
     }
 }

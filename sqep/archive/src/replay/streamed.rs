@@ -2,24 +2,21 @@
 //!
 //! Knows entries in order, partition by partition; must not know who is given the rows.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use anyhow::Context;
 use sqep::{
-    Chunk, Cursors, EntryId, Past, Record, Refusal, Source,
+    Chunk, EntryId, Past, Record, Refusal,
     check::Finding,
     redis::{Server, inspect::Inspector},
     wire::Entry,
 };
 
 use super::{
-    end, has_ended,
+    given::{Fetch, cursor},
     pace::{Pace, Shelf, Speed, moment},
 };
 use crate::Filter;
-
-/// The cursor field: the partition and the last entry that was published.
-const PLACE: &str = "place";
 
 /// Which entries of a stream a group is given.
 #[derive(Debug, Clone)]
@@ -32,7 +29,7 @@ pub(super) struct Span {
     pub(super) upto: EntryId,
 }
 
-/// The rows of a stream.
+/// The rows of a stream. A place is a partition and an entry.
 #[derive(Debug)]
 pub(super) struct Streamed<R> {
     server: Server,
@@ -42,50 +39,14 @@ pub(super) struct Streamed<R> {
     at: (usize, EntryId),
     pace: Option<Pace>,
     speed: Speed,
-    shelf: Shelf<R>,
-    ended: bool,
+    record: PhantomData<fn() -> R>,
 }
 
 impl<R: Record> Streamed<R> {
     pub(super) fn new(server: Server, spans: Vec<Span>, filter: Filter, speed: Speed) -> Streamed<R> {
         let at = (0, EntryId::ZERO);
-        Streamed {
-            server,
-            spans,
-            filter,
-            inspector: None,
-            at,
-            pace: None,
-            speed,
-            shelf: Shelf::new(),
-            ended: false,
-        }
-    }
-
-    /// Reads some entries; `false`: there are none left.
-    async fn fetch(&mut self) -> anyhow::Result<bool> {
-        let (partition, seen) = self.at;
-        let Some(span) = self.spans.get(partition) else { return Ok(false) };
-        let after = seen.max(span.after);
-        let entries = match &mut self.inspector {
-            Some(inspector) if after < span.upto => inspector.read(&span.stream, after, 1).await?,
-            _ => Vec::new(),
-        };
-        let upto = span.upto;
-        let mut none = true;
-        for entry in entries.into_iter().filter(|entry| entry.id <= upto) {
-            none = false;
-            self.at = (partition, entry.id);
-            let mut chunk = self.chunk(&entry);
-            chunk.cursor.push((PLACE.to_owned(), Some(format!("{partition} {}", entry.id))));
-            let moment = chunk.records.first().and_then(moment);
-            let due = self.pace.as_mut().zip(moment).map(|(pace, moment)| pace.due(moment));
-            self.shelf.put(due, chunk);
-        }
-        if none {
-            self.at = (partition + 1, EntryId::ZERO);
-        }
-        Ok(true)
+        let record = PhantomData;
+        Streamed { server, spans, filter, inspector: None, at, pace: None, speed, record }
     }
 
     fn chunk(&self, entry: &Entry) -> Chunk<R> {
@@ -110,15 +71,13 @@ impl<R: Record> Streamed<R> {
     }
 }
 
-impl<R: Record> Source for Streamed<R> {
+impl<R: Record> Fetch for Streamed<R> {
     type Record = R;
 
-    async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
-        self.ended = has_ended(cursors);
-        self.shelf.clear();
+    async fn begin(&mut self, place: Option<&str>) -> anyhow::Result<()> {
         self.pace = Pace::of(self.speed);
         self.at = (0, EntryId::ZERO);
-        if let Some(place) = cursors.fields.get(PLACE) {
+        if let Some(place) = place {
             let unknown = || format!("the stored place {place:?} of the replay is not one of a stream");
             let (partition, id) = place.split_once(' ').with_context(unknown)?;
             self.at = (partition.parse().with_context(unknown)?, id.parse().with_context(unknown)?);
@@ -127,18 +86,28 @@ impl<R: Record> Source for Streamed<R> {
         Ok(())
     }
 
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
-        loop {
-            if let Some(chunk) = self.shelf.take().await {
-                return Ok(Some(chunk));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            if !self.fetch().await? {
-                self.ended = true;
-                return Ok(Some(end("stream")));
-            }
+    async fn fetch(&mut self, shelf: &mut Shelf<R>) -> anyhow::Result<bool> {
+        let (partition, seen) = self.at;
+        let Some(span) = self.spans.get(partition) else { return Ok(false) };
+        let after = seen.max(span.after);
+        let entries = match &mut self.inspector {
+            Some(inspector) if after < span.upto => inspector.read(&span.stream, after, 1).await?,
+            _ => Vec::new(),
+        };
+        let upto = span.upto;
+        let mut none = true;
+        for entry in entries.into_iter().filter(|entry| entry.id <= upto) {
+            none = false;
+            self.at = (partition, entry.id);
+            let mut chunk = self.chunk(&entry);
+            chunk.cursor = cursor(format!("{partition} {}", entry.id));
+            let moment = chunk.records.first().and_then(moment);
+            let due = self.pace.as_mut().zip(moment).map(|(pace, moment)| pace.due(moment));
+            shelf.put(due, chunk);
         }
+        if none {
+            self.at = (partition + 1, EntryId::ZERO);
+        }
+        Ok(true)
     }
 }
