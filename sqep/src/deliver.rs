@@ -25,6 +25,9 @@ use crate::{
     wire::Entry,
 };
 
+/// How often the account is told.
+const SAY: Duration = Duration::from_secs(60);
+
 /// What a reader needs to know.
 #[derive(Debug, Clone)]
 pub struct Deliverer {
@@ -94,11 +97,13 @@ impl Deliverer {
                 backoff: &mut backoff,
                 recent: VecDeque::new(),
                 before: EntryId::ZERO,
+                said: Instant::now(),
             };
             let ended = session.run(&mut target).await;
             sink.release(self.partition).await;
             match ended {
-                Ok(Ended::Turned) => {}
+                // The same reader opens again: its lease, unlike its sink, stays with it.
+                Ok(Ended::Turned) => self.meter.idle(),
                 Ok(Ended::Settled) | Err(Broken::Stopped) => break,
                 Err(Broken::Fatal(error) | Broken::Transport(TransportError::Wrong(error))) => {
                     self.meter.closed();
@@ -150,6 +155,8 @@ struct Session<'a, S, I> {
     /// Marks of the last seconds, and the one before them.
     recent: VecDeque<(Instant, EntryId)>,
     before: EntryId,
+    /// When the account was told last.
+    said: Instant,
 }
 
 impl<S: Sink, I: Inlet> Session<'_, S, I> {
@@ -185,26 +192,14 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         standing: &Standing,
         replay: Replay,
     ) -> Result<Ended, Broken> {
-        loop {
-            let wait = if replay.done { Duration::ZERO } else { self.patience(hand) };
-            let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
-            let entries = held(entries)?;
-            self.backoff.reset();
-            let drained = entries.is_empty();
-            self.take(hand, entries);
-            if drained || self.full(hand) || self.patience(hand).is_zero() {
-                self.flush(hand, standing).await?;
-            }
-            if drained && replay.done {
-                let after = replay.after;
-                self.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;
-                held(self.inlet.turn().await?)?;
-                info!(group = self.loop_.asker.group, %after, "the past is settled: going on with the stream");
-            }
-            if drained {
-                return Ok(Ended::Turned);
-            }
+        while !self.step(hand, standing, replay.done, |entries| entries.is_empty()).await? {}
+        if replay.done {
+            let after = replay.after;
+            self.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;
+            held(self.inlet.turn().await?)?;
+            info!(group = self.loop_.asker.group, %after, "the past is settled: going on with the stream");
         }
+        Ok(Ended::Turned)
     }
 
     /// The mark as it stood longer ago than a crashed server may lose, now that it moves to `id`.
@@ -258,26 +253,35 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         standing: &Standing,
         target: EntryId,
     ) -> Result<(), Broken> {
-        let mut said = Instant::now();
-        loop {
-            let wait = if self.loop_.once { Duration::ZERO } else { self.patience(hand) };
-            self.loop_.meter.busy();
-            let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
-            let entries = held(entries)?;
-            self.backoff.reset();
-            let ended = self.loop_.once && entries.last().is_none_or(|entry| entry.id >= target);
-            self.take(hand, entries);
-            if ended || self.full(hand) || self.patience(hand).is_zero() {
-                self.flush(hand, standing).await?;
-            }
-            if ended {
-                return Ok(());
-            }
-            if said.elapsed() > Duration::from_secs(60) {
-                said = Instant::now();
-                say(&self.loop_.asker.group, self.account);
-            }
+        let once = self.loop_.once;
+        let ends = |entries: &[Entry]| once && entries.last().is_none_or(|entry| entry.id >= target);
+        while !self.step(hand, standing, once, ends).await? {}
+        Ok(())
+    }
+
+    /// Takes what comes, and writes it when that is enough; tells whether it was the end.
+    async fn step(
+        &mut self,
+        hand: &mut InHand<S::Record>,
+        standing: &Standing,
+        at_once: bool,
+        ends: impl FnOnce(&[Entry]) -> bool,
+    ) -> Result<bool, Broken> {
+        let wait = if at_once { Duration::ZERO } else { self.patience(hand) };
+        self.loop_.meter.busy();
+        let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
+        let entries = held(entries)?;
+        self.backoff.reset();
+        let ended = ends(&entries);
+        self.take(hand, entries);
+        if ended || self.full(hand) || self.patience(hand).is_zero() {
+            self.flush(hand, standing).await?;
         }
+        if self.said.elapsed() > SAY {
+            self.said = Instant::now();
+            say(&self.loop_.asker.group, self.account);
+        }
+        Ok(ended)
     }
 
     fn full(&self, hand: &InHand<S::Record>) -> bool {
@@ -488,6 +492,11 @@ pub async fn resume<S: Sink, I: Inlet>(partition: u16, sink: &mut S, inlet: &mut
 
 async fn take_again<S: Sink, I: Inlet>(partition: u16, sink: &mut S, inlet: &mut I) -> anyhow::Result<()> {
     let standing = inlet.open().await?;
+    if standing.replay.is_some() {
+        anyhow::bail!(
+            "the group is being given its past: let that come to its end, or end the group with `sqep group retire`"
+        );
+    }
     let mark = sink.mark(partition).await?;
     let Plan::Place { floor, mark, .. } = Asker::resume(&standing, mark.as_ref()) else { return Ok(()) };
     inlet.raise(floor).await?;

@@ -8,34 +8,35 @@
 mod archived;
 mod given;
 mod pace;
+mod reader;
 mod streamed;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use chrono::NaiveDateTime;
 use sqep::{
-    EntryId, Mark, Record, Sink, Totals, WriteError,
-    app::{Inward, Outward, PublishSettings, Usage},
-    deliver::Account,
-    marks::MarkError,
+    EntryId, Mark, Record, Totals,
+    app::{Outward, Usage},
     record::Cell,
     redis::{
         Server,
         inspect::Inspector,
         keys::{Keys, StreamSettings},
-        replay::{Before, Begun, Replayer},
+        replay::{Before, Begun, Replayer, Stands, State, Wish},
     },
-    transport::TransportError,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::pace::{Speed, SpeedError};
 use self::{
     archived::{Archived, Wanted},
     given::Given,
     streamed::{Span, Streamed},
+};
+pub use self::{
+    pace::{Speed, SpeedError},
+    reader::deliver,
 };
 use crate::{Filter, Home, Symbols, marks};
 
@@ -77,6 +78,25 @@ impl Order {
         format!("{place}, from {from:?} to {to:?}, {symbols:?}")
     }
 
+    /// Entries of several partitions lie side by side: only an archive knows which of their rows came first.
+    fn paced(&self, partitions: u16) -> anyhow::Result<()> {
+        if self.archive.is_none() && self.speed != Speed::Max && partitions > 1 {
+            bail!(Usage(anyhow!(
+                "a past from a stream of {partitions} partitions has no order to keep pace with: name the archive \
+                 (--archive DIR), or leave --speed out"
+            )));
+        }
+        Ok(())
+    }
+
+    fn other(&self, under_way: &State) -> String {
+        let Order { group, .. } = self;
+        let what = &under_way.what;
+        format!(
+            "group {group:?} is being given another past: {what}; let that end, or run: sqep group retire {group}"
+        )
+    }
+
     /// The rows of an archive that are asked for.
     pub fn filter(&self) -> Filter {
         let from = match self.from {
@@ -102,47 +122,65 @@ pub enum Start {
         /// By partition: where the group goes on with the stream.
         after: Vec<EntryId>,
     },
+    /// All of this past lies ready, or was read.
+    Given,
     /// The group reads the stream already.
     Reads,
 }
 
 /// Makes the group and lets it wait for its past; goes on with a replay of the same past that was begun before.
 pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::Result<Start> {
-    let server = Server::new(outward.redis).map_err(Usage)?;
-    let stream = outward.stream;
+    let (server, stream) = (Server::new(outward.redis).map_err(Usage)?, outward.stream);
+    order.paced(stream.partitions)?;
     let mut replayer = Replayer::connect(&server, stream, &order.group).await?;
-    let before = replayer.before().await?;
-    let (after, pins, newest) = if let Some(root) = &order.archive {
-        // Before the archive is read: everything up to its mark is in the files there are then.
-        let marks = marks(&Home::new(root, stream.kind))?;
-        let newest = marks.values().map(|mark| mark.id).max().unwrap_or_default();
-        let after = (0u16..).zip(&before).map(|(at, before)| handover(stream, at, before, marks.get(&at)));
-        let after = after.collect::<anyhow::Result<Vec<EntryId>>>()?;
-        (after.clone(), after, newest)
-    } else {
-        all_there::<R>(&server, stream, order, &before).await?;
-        // What the past is read from stays until it was read.
-        let pins = before.iter().map(|before| order.after().max(before.trimmed).min(before.last));
-        (before.iter().map(|before| before.last).collect(), pins.collect(), EntryId::ZERO)
-    };
-    match replayer.begin(&after, &pins, newest, &order.what()).await? {
-        Begun::New => {
-            info!(group = order.group, "the group waits for its past, and then reads the stream after it");
-            Ok(Start::Waits { after })
-        }
-        Begun::GoesOn(state) if state.what == order.what() => {
-            info!(group = order.group, "a replay of this past was begun before: it goes on");
-            Ok(Start::Waits { after: replayer.after().await? })
-        }
-        Begun::GoesOn(state) => bail!(
-            "group {:?} is being given another past: {}; let that end, or run: sqep group retire {}",
+    match replayer.stands().await? {
+        Stands::Reads => return Ok(Start::Reads),
+        Stands::Torn(partitions) => bail!(
+            "group {:?} reads partitions {partitions:?} of {} and is not on the others: retire it there first, or name \
+             another",
             order.group,
-            state.what,
-            order.group
+            stream.kind
         ),
+        Stands::Waits(state) | Stands::Given(state) if state.what != order.what() => {
+            bail!(order.other(&state))
+        }
+        Stands::Given(_) => return Ok(Start::Given),
+        Stands::Waits(_) => info!(group = order.group, "a replay of this past was begun before: it goes on"),
+        Stands::New => {
+            info!(group = order.group, "the group waits for its past, and then reads the stream after it");
+        }
+    }
+    let before = replayer.before().await?;
+    let wish = wish::<R>(&server, stream, order, &before).await?;
+    match replayer.begin(&wish).await? {
+        Begun::Waits => Ok(Start::Waits { after: replayer.after().await? }),
+        Begun::Other(state) => bail!(order.other(&state)),
         Begun::Exists => Ok(Start::Reads),
         Begun::Trimmed => bail!("the stream was trimmed while the replay began: run it again"),
     }
+}
+
+/// Where the past ends and the stream begins, by partition.
+async fn wish<R: Record>(
+    server: &Server,
+    stream: &StreamSettings,
+    order: &Order,
+    before: &[Before],
+) -> anyhow::Result<Wish> {
+    let what = order.what();
+    let Some(root) = &order.archive else {
+        all_there::<R>(server, stream, order, before).await?;
+        // What the past is read from stays until it was read.
+        let pins = before.iter().map(|before| order.after().max(before.trimmed).min(before.last)).collect();
+        let after = before.iter().map(|before| before.last).collect();
+        return Ok(Wish { after, pins, newest: EntryId::ZERO, what });
+    };
+    // Before the archive is read: everything up to its mark is in the files there are then.
+    let marks = marks(&Home::new(root, stream.kind))?;
+    let newest = marks.values().map(|mark| mark.id).max().unwrap_or_default();
+    let after = (0u16..).zip(before).map(|(at, before)| handover(stream, at, before, marks.get(&at)));
+    let after = after.collect::<anyhow::Result<Vec<EntryId>>>()?;
+    Ok(Wish { pins: after.clone(), after, newest, what })
 }
 
 /// Where a group goes on with a partition whose past is an archive.
@@ -215,93 +253,37 @@ fn frame<R: Record>(record: &R) -> Option<NaiveDateTime> {
     }
 }
 
-/// [`Inward::deliver`], for programs whose reader may begin with an archive. The reader of partition 0 gives all
-/// partitions their past, beside its own delivery.
-pub async fn deliver<S: Sink + 'static>(
-    inward: &Inward<'_>,
-    name: &str,
-    once: bool,
-    stop: &CancellationToken,
-    mut make: impl FnMut(u16) -> anyhow::Result<S>,
-) -> anyhow::Result<Account> {
-    if inward.reader.start != Some(sqep::marks::Start::Archive) || !is_new(inward, &mut make).await? {
-        return inward.deliver(name, once, stop, make).await;
-    }
-    let group = inward.group(name).to_owned();
-    let Some(archive) = inward.reader.archive.clone() else {
-        return Err(Usage(MarkError::NoArchive { group }.into()).into());
-    };
-    let order = Order { group, archive: Some(archive), ..Order::default() };
-    let publish = PublishSettings::default();
-    let Inward { redis, stream, calendar, meters, .. } = *inward;
-    let outward = Outward { redis, stream, publish: &publish, calendar, meters };
-    let Some(Start::Waits { after }) = begin_in_time::<S::Record>(&outward, &order, once, stop).await? else {
-        return inward.deliver(name, once, stop, make).await;
-    };
-    if !inward.partitions()?.contains(&0) {
-        return inward.deliver(name, once, stop, make).await;
-    }
-    let stop = stop.child_token();
-    let giving = async {
-        let given = give::<S::Record>(&outward, &order, &after, once, &stop, |_| ()).await;
-        if given.is_err() {
-            stop.cancel();
-        }
-        given
-    };
-    let delivering = async {
-        let delivered = inward.deliver(name, once, &stop, make).await;
-        stop.cancel();
-        delivered
-    };
-    let (delivered, given) = tokio::join!(delivering, giving);
-    given?;
-    delivered
-}
-
-/// Whether every sink of the reader is empty, or was being given the past when it was stopped.
-async fn is_new<S: Sink>(
-    inward: &Inward<'_>,
-    make: &mut impl FnMut(u16) -> anyhow::Result<S>,
-) -> anyhow::Result<bool> {
-    for partition in inward.partitions()? {
-        match make(partition)?.mark(partition).await {
-            Ok(mark) if mark.as_ref().is_none_or(Mark::is_in_replay) => {}
-            Err(WriteError::Never(error)) => return Err(error),
-            // In doubt it holds something: another reader is at it, and this one waits for its lease.
-            Ok(_) | Err(WriteError::Later(_)) => return Ok(false),
-        }
-    }
-    Ok(true)
-}
-
-/// [`begin`], for as long as the server cannot be reached; `None`: stopped.
-async fn begin_in_time<R: Record>(
-    outward: &Outward<'_>,
-    order: &Order,
-    once: bool,
-    stop: &CancellationToken,
-) -> anyhow::Result<Option<Start>> {
-    const PAUSE: Duration = Duration::from_secs(2);
-    loop {
-        let error = match begin::<R>(outward, order).await {
-            Ok(start) => return Ok(Some(start)),
-            Err(error) => error,
-        };
-        if once || !matches!(error.downcast_ref(), Some(TransportError::Gone(_))) {
-            return Err(error);
-        }
-        warn!("{error:#}; trying again in {PAUSE:?}");
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = stop.cancelled() => return Ok(None),
-        }
-    }
-}
-
 /// Gives the group its past: publishes until all of it lies ready, or `stop`. Ended at any moment, it goes on where it
 /// was when it is called again.
 pub async fn give<R: Record>(
+    outward: &Outward<'_>,
+    order: &Order,
+    after: &[EntryId],
+    once: bool,
+    stop: &CancellationToken,
+    mut watch: impl FnMut(&Totals),
+) -> anyhow::Result<Totals> {
+    let mut told = Totals::default();
+    let watch = |totals: &Totals| {
+        told.clone_from(totals);
+        watch(totals);
+    };
+    let error = match publish::<R>(outward, order, after, once, stop, watch).await {
+        Ok(totals) => return Ok(totals),
+        Err(error) => error,
+    };
+    // The answer to the last transaction may be lost, and the group at once be through with what lay ready.
+    let server = Server::new(outward.redis).map_err(Usage)?;
+    let Ok(mut replayer) = Replayer::connect(&server, outward.stream, &order.group).await else {
+        return Err(error);
+    };
+    match replayer.stands().await {
+        Ok(Stands::Given(_) | Stands::Reads) => Ok(told),
+        _ => Err(error),
+    }
+}
+
+async fn publish<R: Record>(
     outward: &Outward<'_>,
     order: &Order,
     after: &[EntryId],
@@ -312,8 +294,8 @@ pub async fn give<R: Record>(
     let group = &order.group;
     let Some(root) = &order.archive else {
         let server = Server::new(outward.redis).map_err(Usage)?;
-        let from =
-            Streamed::<R>::new(server, spans(outward.stream, order, after), order.filter(), order.speed);
+        let spans = spans(outward.stream, order, after);
+        let from = Streamed::<R>::new(server, spans, order.filter(), order.speed);
         return outward.replay(&mut Given::new(from), group, once, stop, watch).await;
     };
     let wanted = Wanted {

@@ -124,13 +124,21 @@ async fn replay<R: Record>(
     if args.common.check {
         return outward.check().await;
     }
-    let Start::Waits { after } = replay::begin::<R>(&outward, &order).await? else {
-        bail!(
+    let after = match replay::begin::<R>(&outward, &order).await? {
+        Start::Waits { after } => after,
+        Start::Given => {
+            say(&format!(
+                "all of this past was given to group {} before; nothing is left to do",
+                order.group
+            ))?;
+            return Ok(());
+        }
+        Start::Reads => bail!(
             "group {:?} reads {kind} already, and a past is for a new group: name another, or end this one first: sqep \
              group retire {}",
             order.group,
             order.group
-        );
+        ),
     };
     let mut progress = Progress::new(rows);
     let given =

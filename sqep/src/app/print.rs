@@ -11,6 +11,7 @@ use toml::{Table, Value};
 /// Words in a key whose value is a secret; a key that ends in `_file` names the place of one.
 const SECRET: [&str; 4] = ["password", "secret", "token", "credential"];
 const HIDDEN: &str = "…";
+const CUT: &str = "…@";
 
 /// Writes the configuration to standard output: every key, defaults included, with `…` for secrets.
 pub(super) fn print<C: Serialize>(config: &C) -> anyhow::Result<()> {
@@ -43,7 +44,8 @@ fn is_secret(key: &str) -> bool {
     !key.ends_with("_file") && SECRET.iter().any(|word| key.contains(word))
 }
 
-/// A text without what stands where a URL has user and password. Rather too little is left than too much.
+/// A text without what stands where a URL has user and password. Rather too little is left than too much, but for a place
+/// whose user and password were cut out before.
 pub(super) fn without_secrets(text: &str) -> String {
     let mut clean = text.to_owned();
     if let Some(start) = clean.find("pass=").map(|at| at + "pass=".len()) {
@@ -52,6 +54,7 @@ pub(super) fn without_secrets(text: &str) -> String {
     }
     if let (Some(start), Some(at)) = (clean.find("//").map(|at| at + "//".len()), clean.rfind('@'))
         && start < at
+        && !clean[start..].starts_with(CUT)
     {
         clean.replace_range(start..at, HIDDEN);
     }
@@ -106,6 +109,10 @@ mod tests {
             ("\"redis+unix:///s?user=u&pass=a\\\"b\" is", "\"redis+unix:///s?user=u&pass=…\" is"),
             ("redis//u:p@h", "redis//…@h"),
             ("no URL, me@host", "no URL, me@host"),
+            (
+                "redis at redis://…@h:1: NOPERM @user_script:4",
+                "redis at redis://…@h:1: NOPERM @user_script:4",
+            ),
         ] {
             assert_eq!(without_secrets(text), clean);
         }

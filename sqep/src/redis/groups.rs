@@ -52,7 +52,8 @@ local pin = false
 if exists then
   for _, each in ipairs(pins(KEYS[1], KEYS[2])) do if each[1] == ARGV[1] then pin = each end end
 end
-if not pin and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'unknown'} end
+local known = pin or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1
+if not known then return {'unknown'} end
 if ARGV[3] == '0' then
   if pin then redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1]) end
   redis.call('HDEL', KEYS[2], ARGV[1])
@@ -285,9 +286,7 @@ pub async fn retire(
     let script = Script::new(&source);
     let mut call = script.key(keys.stream());
     call.key(keys.groups()).key(keys.replays()).key(keys.lease(group)).key(keys.resume(group));
-    let lane = keys.replay(group);
-    call.key(lane.stream()).key(lane.groups()).key(lane.cursor(replay::SOURCE));
-    call.key(lane.source()).key(lane.partitions()).key(lane.born());
+    call.key(keys.of_replay(group, replay::SOURCE).as_slice());
     call.arg(group).arg(flag(how.force)).arg(flag(how.dry));
     let reply: Vec<Value> = connection.run(&call).await?;
     let pin = match reply.get(1) {

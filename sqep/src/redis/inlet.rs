@@ -252,18 +252,15 @@ impl Inlet for RedisInlet {
             self.settings.partitions,
         )
         .await?;
-        if let Some(old) = old {
-            if old.connection.has_burst() {
-                warn!(
-                    "what lies on {} is too much to be read at once: reading one by one for {CAREFUL:?}",
-                    self.lane.stream()
-                );
-                self.careful = Some(Instant::now());
-            }
-            // Our own lease, kept over a reconnect, must not be waited for.
-            old.lease.release(&mut connection).await?;
+        if old.is_some_and(|old| old.connection.has_burst()) {
+            warn!(
+                "what lies on {} is too much to be read at once: reading one by one for {CAREFUL:?}",
+                self.lane.stream()
+            );
+            self.careful = Some(Instant::now());
         }
         let key = self.keys.lease(&self.group);
+        // Our own lease, kept over a reconnect, is taken over: let go of, it would pass to whoever stands by.
         let terms = Terms { time: self.lease_time, patience: self.patience, own: &self.token };
         let lease = Lease::take(&mut connection, &self.server, &key, &terms).await?;
         lease.token().clone_into(&mut self.token);

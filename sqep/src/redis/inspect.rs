@@ -196,6 +196,13 @@ impl Inspector {
         })
     }
 
+    /// The id up to which a stream was trimmed.
+    pub async fn trimmed(&mut self, key: &str) -> Result<EntryId, TransportError> {
+        let trimmed: Option<String> =
+            self.connection.ask(redis::cmd("GET").arg(Keys::of(key).trimmed())).await?;
+        Ok(trimmed.and_then(|text| text.parse().ok()).unwrap_or_default())
+    }
+
     /// Entries after `after`, waiting up to `wait_ms` for the first; for looking, not for delivery.
     pub async fn read(
         &mut self,

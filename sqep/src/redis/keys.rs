@@ -129,6 +129,14 @@ impl Keys {
         Keys { stream: format!("{}:replay:{group}", self.stream) }
     }
 
+    /// Every key of a past that is given to `group` by `source`: its stream first, then its cursor, then the others.
+    pub(super) fn of_replay(&self, group: &str, source: &str) -> [String; 6] {
+        let lane = self.replay(group);
+        let beside = [lane.cursor(source), lane.groups(), lane.source(), lane.partitions(), lane.born()];
+        let [cursor, groups, source, partitions, born] = beside;
+        [lane.stream, cursor, groups, source, partitions, born]
+    }
+
     /// Hash: group → what is replayed to it and how far that is.
     pub fn replays(&self) -> String {
         format!("{}:replays", self.stream)

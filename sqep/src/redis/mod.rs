@@ -19,6 +19,7 @@ mod pins;
 pub mod redrive;
 pub mod replay;
 mod reply;
+pub mod rights;
 mod room;
 mod settings;
 mod socket;

@@ -91,6 +91,7 @@ impl RedisOutlet {
     /// A past is published only to a group that waits for it.
     async fn awaited(&mut self, connection: &mut Connection) -> Result<(), TransportError> {
         let Some(group) = self.replayed_to.clone() else { return Ok(()) };
+        let begun = self.replays.first().map(|(_, _, state)| state.id.clone());
         self.replays.clear();
         for partition in 0..self.settings.partitions {
             let keys = Keys::new(&self.settings.prefix, self.settings.kind, partition);
@@ -101,6 +102,12 @@ impl RedisOutlet {
                     keys.stream()
                 )));
             };
+            if begun.as_ref().is_some_and(|begun| *begun != state.id) {
+                return Err(TransportError::Wrong(anyhow!(
+                    "the replay to group {group:?} on {} was retired and another begun meanwhile: this one ends here",
+                    keys.stream()
+                )));
+            }
             self.replays.push((keys, group.clone(), state));
         }
         Ok(())
@@ -198,6 +205,12 @@ impl RedisOutlet {
     }
 
     async fn memory(&mut self, connection: &mut Connection) -> Result<Option<String>, TransportError> {
+        let beside = Keys::new(&self.settings.prefix, self.settings.kind, 0);
+        if self.replayed_to.is_some() {
+            // Its group pins the stream: a server full of that is relieved by the past coming to its end. What lies ready
+            // is bounded by itself.
+            return dead_room(connection, &beside, self.settings.dead_bytes_max, 0).await;
+        }
         let percent = self.settings.memory_percent_max;
         let mut health = connection.usage().await?;
         if health.over(percent) && self.trimmer.pressed(connection).await {
@@ -209,7 +222,7 @@ impl RedisOutlet {
                 "redis uses {used} MiB, over {percent} % of its maxmemory of {max} MiB"
             )));
         }
-        dead_room(connection, &self.keys(0), self.settings.dead_bytes_max, 0).await
+        dead_room(connection, &beside, self.settings.dead_bytes_max, 0).await
     }
 }
 

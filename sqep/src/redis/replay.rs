@@ -11,6 +11,7 @@ use super::{
     lease::unique,
     look::{entries_read, last_id},
     pins::PINS,
+    reply,
     room::parted,
 };
 use crate::{
@@ -18,14 +19,16 @@ use crate::{
     transport::{self, TransportError},
 };
 
-/// KEYS: stream groups replays replay-stream trimmed. ARGV: group pin entries-read state floor raise.
+/// KEYS: stream groups replays trimmed, then those of the replay: its stream, its cursor, and what is beside them. ARGV:
+/// group pin entries-read state floor raise writer.
 /// Answers the state of a replay under way, `exists` for a group that reads without one, `trimmed` where what is after the
 /// pin is not all there any more, or `begun`. The group is made first, at the pin: from here on it keeps on the stream what
-/// its past is read from and what comes after it.
+/// its past is read from and what comes after it. The cursor is signed by this replay: whoever gave an earlier one to a
+/// group of this name is refused.
 const BEGIN: &str = "
 local state = redis.call('HGET', KEYS[3], ARGV[1])
 if state then return state end
-if before(ARGV[2], redis.call('GET', KEYS[5]) or '0-0') then return 'trimmed' end
+if before(ARGV[2], redis.call('GET', KEYS[4]) or '0-0') then return 'trimmed' end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     if info[2] == ARGV[1] then return 'exists' end
@@ -34,14 +37,15 @@ end
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM', 'ENTRIESREAD', ARGV[3])
 if ARGV[6] == 'raise' then redis.call('XSETID', KEYS[1], ARGV[2]) end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-redis.call('DEL', KEYS[4])
-redis.call('XGROUP', 'CREATE', KEYS[4], ARGV[1], '0', 'MKSTREAM')
-redis.call('XSETID', KEYS[4], ARGV[5])
+for at = 5, #KEYS do redis.call('DEL', KEYS[at]) end
+redis.call('XGROUP', 'CREATE', KEYS[5], ARGV[1], '0', 'MKSTREAM')
+redis.call('XSETID', KEYS[5], ARGV[5])
+redis.call('HSET', KEYS[6], 'seq', 0, 'writer', ARGV[7])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 'begun'";
 
-/// KEYS: lease replays stream groups, then what is beside the replay. ARGV: token group after entries-read. The group goes
-/// on with the stream where its past ends.
+/// KEYS: lease replays stream groups, then those of the replay. ARGV: token group after entries-read. The group goes on with
+/// the stream where its past ends.
 const END: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[2])
@@ -96,6 +100,14 @@ pub(super) async fn groups(connection: &mut Connection, keys: &Keys) -> Result<V
     connection.ask(redis::cmd("HKEYS").arg(keys.replays())).await
 }
 
+/// Whether a group is on the stream of a partition.
+async fn reads_group(connection: &mut Connection, keys: &Keys, group: &str) -> Result<bool, TransportError> {
+    let groups = connection.try_ask(redis::cmd("XINFO").arg("GROUPS").arg(keys.stream())).await?;
+    let Some(Value::Array(groups)) = groups else { return Ok(false) };
+    let named = |info: &Value| reply::member(info, "name").map(reply::text).as_deref() == Some(group);
+    Ok(groups.iter().any(named))
+}
+
 fn read(text: &str, keys: &Keys, group: &str) -> Result<State, TransportError> {
     let field = || format!("{} holds no replay under {group:?}", keys.replays());
     serde_json::from_str(text).map_err(|error| TransportError::Wrong(anyhow::anyhow!(error).context(field())))
@@ -112,15 +124,9 @@ pub(super) async fn end(
     let Some(state) = state(connection, keys, group).await? else { return Ok(0) };
     let (after, read_so_far) = (state.after, entries_read(connection, keys, state.after).await?);
     let script = Script::new(END);
-    let lane = keys.replay(group);
     let mut call = script.key(lease);
-    call.key(keys.replays())
-        .key(keys.stream())
-        .key(keys.groups())
-        .key(lane.stream())
-        .key(lane.groups())
-        .key(lane.cursor(SOURCE));
-    call.key(lane.source()).key(lane.partitions()).key(lane.born()).key(lane.dead());
+    call.key(keys.replays()).key(keys.stream()).key(keys.groups());
+    call.key(keys.of_replay(group, SOURCE).as_slice());
     connection.run(call.arg(token).arg(group).arg(after.to_string()).arg(read_so_far)).await
 }
 
@@ -135,17 +141,45 @@ pub struct Before {
     pub trimmed: EntryId,
 }
 
+/// How a group stands to its past, over all partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stands {
+    /// It is nowhere.
+    New,
+    /// It waits for its past, or for a part of it.
+    Waits(State),
+    /// All of its past lies ready, or was read.
+    Given(State),
+    /// It reads the stream, without a replay.
+    Reads,
+    /// It reads these partitions and is not on the others.
+    Torn(Vec<u16>),
+}
+
 /// What came of the wish to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// The group was made and waits for its past.
-    New,
-    /// A replay to this group is under way: it goes on.
-    GoesOn(State),
+    /// The group waits for its past, on every partition.
+    Waits,
+    /// Another replay to this group is under way.
+    Other(State),
     /// The group reads already, without a replay.
     Exists,
     /// The stream was trimmed meanwhile: what the past is read from is not all there.
     Trimmed,
+}
+
+/// What a group is to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// By partition: where the group goes on with the stream once its past is settled.
+    pub after: Vec<EntryId>,
+    /// By partition: what comes after this stays on the stream until then.
+    pub pins: Vec<EntryId>,
+    /// No row of the past is newer.
+    pub newest: EntryId,
+    /// Where the past comes from and which of it, in words.
+    pub what: String,
 }
 
 /// Begins and ends the giving of a past to one group, on all partitions of a stream.
@@ -186,41 +220,60 @@ impl Replayer {
         Ok(all)
     }
 
-    /// Makes the group on every partition, to go on after `after[partition]` once the past is settled; until then it keeps
-    /// what comes after `pins[partition]`. `newest` is an id that no row of the past is newer than.
-    pub async fn begin(
-        &mut self,
-        after: &[EntryId],
-        pins: &[EntryId],
-        newest: EntryId,
-        what: &str,
-    ) -> Result<Begun, TransportError> {
-        let (id, mut begun) = (unique(), Begun::New);
-        for ((keys, &after), &pin) in self.keys.iter().zip(after).zip(pins) {
-            let state = State { id: id.clone(), what: what.to_owned(), after, done: false };
-            let text = state.text()?;
-            let (read_so_far, group) = (entries_read(&mut self.connection, keys, pin).await?, &self.group);
-            let last = last_id(&mut self.connection, keys).await?;
-            let floor = newest.max(last);
-            let script = Script::new(&format!("{PINS}{BEGIN}"));
-            let mut call = script.key(keys.stream());
-            call.key(keys.groups()).key(keys.replays()).key(keys.replay(group).stream());
-            call.key(keys.trimmed())
-                .arg(group)
-                .arg(pin.to_string())
-                .arg(read_so_far)
-                .arg(text)
-                .arg(floor.to_string());
-            // The server lost entries that the archive has: their ids are not given out again.
-            call.arg(if after > last { "raise" } else { "" });
-            match self.connection.run::<String>(&call).await?.as_str() {
+    /// How the group stands now.
+    pub async fn stands(&mut self) -> Result<Stands, TransportError> {
+        let (mut states, mut reads) = (Vec::new(), Vec::new());
+        for (partition, keys) in (0..).zip(&self.keys) {
+            if let Some(state) = state(&mut self.connection, keys, &self.group).await? {
+                states.push(state);
+            } else if reads_group(&mut self.connection, keys, &self.group).await? {
+                reads.push(partition);
+            }
+        }
+        Ok(match (states.iter().find(|state| !state.done), states.first()) {
+            (Some(waits), _) => Stands::Waits(waits.clone()),
+            (None, Some(given)) => Stands::Given(given.clone()),
+            (None, None) if reads.is_empty() => Stands::New,
+            (None, None) if reads.len() == self.keys.len() => Stands::Reads,
+            (None, None) => Stands::Torn(reads),
+        })
+    }
+
+    /// Makes the group on every partition where it does not wait yet, as a part of the replay that was begun first.
+    pub async fn begin(&mut self, wish: &Wish) -> Result<Begun, TransportError> {
+        let mut id = unique();
+        for at in 0..self.keys.len() {
+            match self.begin_on(at, wish, &id).await?.as_str() {
                 "begun" => {}
                 "exists" => return Ok(Begun::Exists),
                 "trimmed" => return Ok(Begun::Trimmed),
-                text => begun = Begun::GoesOn(read(text, keys, group)?),
+                text => {
+                    let state = read(text, &self.keys[at], &self.group)?;
+                    if state.what != wish.what {
+                        return Ok(Begun::Other(state));
+                    }
+                    id = state.id;
+                }
             }
         }
-        Ok(begun)
+        Ok(Begun::Waits)
+    }
+
+    async fn begin_on(&mut self, at: usize, wish: &Wish, id: &str) -> Result<String, TransportError> {
+        let (keys, group) = (&self.keys[at], &self.group);
+        let (after, pin) = (wish.after[at], wish.pins[at]);
+        let state = State { id: id.to_owned(), what: wish.what.clone(), after, done: false }.text()?;
+        let read_so_far = entries_read(&mut self.connection, keys, pin).await?;
+        let last = last_id(&mut self.connection, keys).await?;
+        let script = Script::new(&format!("{PINS}{BEGIN}"));
+        let mut call = script.key(keys.stream());
+        call.key(keys.groups()).key(keys.replays()).key(keys.trimmed());
+        call.key(keys.of_replay(group, SOURCE).as_slice());
+        call.arg(group).arg(pin.to_string()).arg(read_so_far).arg(state);
+        call.arg(wish.newest.max(last).to_string());
+        // The server lost entries that the archive has: their ids are not given out again.
+        call.arg(if after > last { "raise" } else { "" }).arg(format!("replay/{id}"));
+        self.connection.run(&call).await
     }
 
     /// By partition: where the group goes on with the stream; zero where it does already.

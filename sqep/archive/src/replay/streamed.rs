@@ -4,7 +4,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sqep::{
     Chunk, EntryId, Past, Record, Refusal,
     check::Finding,
@@ -71,6 +71,23 @@ impl<R: Record> Streamed<R> {
     }
 }
 
+impl<R: Record> Streamed<R> {
+    /// What a group pins stays, unless it does not count and its hours are over: then what was read last may not be what
+    /// came next.
+    async fn still_there(&mut self, span: &Span, after: EntryId) -> anyhow::Result<()> {
+        let Some(inspector) = &mut self.inspector else { return Ok(()) };
+        let trimmed = inspector.trimmed(&span.stream).await?;
+        if after < span.upto && trimmed > after {
+            bail!(
+                "{} was trimmed up to {trimmed} while its past was read at {after}: the group is none of stream.groups \
+                 and stream.keep_hours_max is over. Retire the group, name it in stream.groups, and begin again",
+                span.stream
+            );
+        }
+        Ok(())
+    }
+}
+
 impl<R: Record> Fetch for Streamed<R> {
     type Record = R;
 
@@ -88,12 +105,13 @@ impl<R: Record> Fetch for Streamed<R> {
 
     async fn fetch(&mut self, shelf: &mut Shelf<R>) -> anyhow::Result<bool> {
         let (partition, seen) = self.at;
-        let Some(span) = self.spans.get(partition) else { return Ok(false) };
+        let Some(span) = self.spans.get(partition).cloned() else { return Ok(false) };
         let after = seen.max(span.after);
         let entries = match &mut self.inspector {
             Some(inspector) if after < span.upto => inspector.read(&span.stream, after, 1).await?,
             _ => Vec::new(),
         };
+        self.still_there(&span, after).await?;
         let upto = span.upto;
         let mut none = true;
         for entry in entries.into_iter().filter(|entry| entry.id <= upto) {
