@@ -17,8 +17,9 @@ DAYS ?=
 # make soak: seconds.
 SOAK_S ?= 600
 
-# make bench: sizes in day bars.
+# make bench: sizes in day bars; PEERS=no leaves out the pipelines of others.
 BARS ?= 1000000 4000000
+PEERS ?= yes
 
 # make install: where to, and DESTDIR for packagers. BINARIES is a folder of programs built before; empty: builds them.
 DESTDIR ?=
@@ -64,7 +65,7 @@ bench:
 	@testkit/setup.sh bench
 	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
 	cargo build --release -p sqep --example codec
-	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS)
+	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS) $(if $(filter no,$(PEERS)),--no-peers)
 
 soak:
 	@testkit/setup.sh test

@@ -18,6 +18,8 @@ KIND = "bar_1d"
 WINDOW = 64
 """Entries a round trip, when entries are copied."""
 SETTLE_S_MAX = 600
+GETS = 9
+"""How often the same security is asked for."""
 
 
 @dataclasses.dataclass
@@ -92,6 +94,21 @@ class Ours:
         yield stage("read, join factors and limits, publish", bars, joined)
         run(self.parquet(server, root, "--once"), self.log)
         yield stage("compact with factors and limits", bars, run(self.compact(root), self.log))
+        files = sorted(folder.rglob("*.csv"))
+        yield self.get("get one security, all days", root, files[len(files) // 2].stem)
+
+    def get(self, name: str, root: pathlib.Path, symbol: str) -> Stage:
+        """`sqep get` of one security, as a person asks for it: start of the program to its last line; median of some."""
+        out = self.work / "get.csv"
+        command = [self.programs / "sqep", "get", symbol, "--archive", root, "--kind", "bar:1d", "--format", "csv"]
+        usages = []
+        for _ in range(GETS):
+            with out.open("wb") as output:
+                usages.append(run(command, self.log, output))
+        rows = len(out.read_bytes().splitlines()) - 1
+        if rows < 1:
+            raise SystemExit(f"sqep get found nothing of {symbol}")
+        return stage(name, rows, sorted(usages, key=lambda usage: usage.wall_s)[GETS // 2])
 
     def side_by_side(self, server: Server, folder: pathlib.Path, root: pathlib.Path) -> tuple[float, Usage, Usage]:
         """Both programs from their start until the stream is settled: seconds, producer, consumer."""

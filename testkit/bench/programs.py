@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import threading
 import time
+import typing
 
 LOOK_S = 0.01
 """How often memory is looked at. The kernel keeps the peak: only growth since the last look can be missed."""
@@ -23,12 +24,12 @@ class Usage:
 class Program:
     """A program at work."""
 
-    def __init__(self, command: list[str | pathlib.Path], log: pathlib.Path):
+    def __init__(self, command: list[str | pathlib.Path], log: pathlib.Path, out: typing.BinaryIO | None = None):
         self.command = [str(word) for word in command]
         self.log = log
-        with log.open("ab") as output:
+        with log.open("ab") as said:
             self.start = time.monotonic()
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out or said, stderr=said)
         self.peak_kib = 0
         self.ended = threading.Event()
         self.watcher = threading.Thread(target=self.watch, daemon=True)
@@ -65,6 +66,6 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
 
-def run(command: list[str | pathlib.Path], log: pathlib.Path) -> Usage:
-    """Runs a program to its end."""
-    return Program(command, log).wait()
+def run(command: list[str | pathlib.Path], log: pathlib.Path, out: typing.BinaryIO | None = None) -> Usage:
+    """Runs a program to its end; what it prints goes to its log, or out."""
+    return Program(command, log, out).wait()
