@@ -90,6 +90,8 @@ struct WireLimits {
     packed_bytes_max: usize,
     records_max: usize,
     payload_bytes_max: usize,
+    entry_fields_max: usize,
+    entry_bytes_max: u64,
 }
 
 #[derive(Deserialize)]
@@ -218,11 +220,12 @@ fn reason_codes_are_unique_and_survive_serde() {
 }
 
 #[test]
-fn the_limits_are_those_of_the_codec() {
+fn the_limits_are_those_of_the_codec_and_the_envelope() {
     let limits = load::<Wire>("wire.toml").limits;
     assert_eq!(limits.packed_bytes_max, PAYLOAD_BYTES_MAX);
     assert_eq!(limits.records_max, Limits::WIRE.records_max);
     assert_eq!(limits.payload_bytes_max, Limits::WIRE.payload_bytes_max);
+    assert_eq!((limits.entry_fields_max, limits.entry_bytes_max), (wire::FIELDS_MAX, wire::ENTRY_BYTES_MAX));
 }
 
 #[test]
@@ -406,7 +409,7 @@ fn the_written_protocol_names_every_field_kind_reason_key_and_limit() {
     wire.entry.iter().for_each(|field| says(&format!("| `{}` |", field.name)));
     wire.letter.iter().for_each(|field| says(&format!("| `{}` | {} |", field.name, field.holds)));
     wire.grid.iter().for_each(|grid| says(&format!("| `{}` | {} |", grid.kind, grid.labels)));
-    for limit in ["64,000 bytes", "10,000 records", "1 MiB"] {
+    for limit in ["64,000 bytes", "10,000 records", "1 MiB", "1,000 fields", "2 MiB"] {
         says(limit);
     }
     says(&wire.version.formula);

@@ -193,6 +193,8 @@ async fn every_program_does_its_work_as_its_own_user_over_tls() -> anyhow::Resul
         (CONSUMER, "sqep-parquet", &["--once", "--set", "reader.start=earliest", "--set", &root]),
         (OPERATOR, "sqep", &["status"]),
         (OPERATOR, "sqep", &["tail", "bar:1d", "--from-start", "--once"]),
+        (OPERATOR, "sqep", &["top", "--looks", "1"]),
+        (OPERATOR, "sqep", &["audit", "--archive", &archive, "--against", "stream"]),
         (OPERATOR, "sqep", &["group", "list"]),
         (OPERATOR, "sqep", &["group", "resume", "parquet"]),
         (CONSUMER, "sqep-parquet", &["--once", "--set", &root]),

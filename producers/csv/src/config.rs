@@ -105,8 +105,7 @@ pub struct CsvSettings {
     pub amount_unit: Option<String>,
 
     /// Files of adjust factors (`adj_factor`), joined into day bars as these are published, or published as `ref:1d`.
-    /// Bars of side files that
-    /// change later are published again, as later versions.
+    /// When side files change later, the bars they are joined into are published again, as later versions.
     #[serde(deserialize_with = "one_or_many")]
     pub adj_factor: Vec<String>,
     /// Files of price limits (`stk_limit`).

@@ -50,14 +50,42 @@ impl World {
 
     /// Exit code, and the findings by severity.
     fn doctor(&self, words: &[&str]) -> (i32, Vec<(String, String)>) {
-        let output = self.run("sqep", &[&["doctor", "--json"], words].concat());
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let finding = |finding: &Value| {
-            let text = |name: &str| finding[name].as_str().unwrap().to_owned();
-            (text("severity"), format!("{}: {} → {}", text("about"), text("what"), text("advice")))
-        };
-        (output.status.code().unwrap(), told["findings"].as_array().unwrap().iter().map(finding).collect())
+        told(&self.run("sqep", &[&["doctor", "--json"], words].concat()))
     }
+
+    /// The same, looked at by a user of the server.
+    fn doctor_as(&self, user: &str) -> Vec<(String, String)> {
+        let mut command = Command::new(program("sqep").unwrap());
+        let url = format!("{}?user={user}&pass=secret", self.redis.url());
+        told(&command.args(["doctor", "--json"]).env_clear().env("SQEP__REDIS__URL", url).output().unwrap()).1
+    }
+
+    /// Makes a user by the rules that are delivered for operators, and some more.
+    async fn operator(&self, user: &str, more: &[&str]) {
+        let delivered = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/redis/users.acl");
+        let rules = std::fs::read_to_string(delivered).unwrap();
+        let rules = rules.lines().find_map(|line| line.strip_prefix("user sqep-operator ")).unwrap();
+        let rules = rules.replace(">CHANGE-ME", ">secret");
+        let words = [&["ACL", "SETUSER", user], &rules.split(' ').collect::<Vec<_>>()[..], more].concat();
+        let _: () = self.redis.command(&words).await.unwrap();
+    }
+
+    /// What the server was asked and denied.
+    async fn denials(&self) -> usize {
+        let log: Vec<Vec<String>> = self.redis.command(&["ACL", "LOG"]).await.unwrap();
+        let _: () = self.redis.command(&["ACL", "LOG", "RESET"]).await.unwrap();
+        log.len()
+    }
+}
+
+/// Exit code, and the findings by severity.
+fn told(output: &Output) -> (i32, Vec<(String, String)>) {
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = |finding: &Value| {
+        let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+        (text("severity"), format!("{}: {} → {}", text("about"), text("what"), text("advice")))
+    };
+    (output.status.code().unwrap(), told["findings"].as_array().unwrap().iter().map(finding).collect())
 }
 
 fn found<'a>(findings: &'a [(String, String)], severity: &str, word: &str) -> &'a str {
@@ -147,4 +175,59 @@ async fn top_shows_streams_and_groups_and_leaves_no_trace() {
     );
     assert!(!text.contains('\u{1b}'), "no screen, no escapes");
     assert_eq!(world.redis.command::<u64>(&["DBSIZE"]).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_logged_in_user_may_not_do_is_named_by_work_command_and_key_and_nothing_is_done() {
+    let world = World::new(&["--maxmemory", "512mb"]).await;
+    world.fill();
+    let stream = "sqep:{bar:1d:0}";
+    let state = async || {
+        let entries: u64 = world.redis.command(&["XLEN", stream]).await.unwrap();
+        let info: Vec<Vec<Option<String>>> = world.redis.command(&["XINFO", "GROUPS", stream]).await.unwrap();
+        (entries, world.redis.command::<u64>(&["DBSIZE"]).await.unwrap(), info)
+    };
+    let before = state().await;
+    world.operator("whole", &[]).await;
+    let findings = world.doctor_as("whole");
+    found(&findings, "good", "lets us trim, steer groups, replay");
+    found(&findings, "good", "knows us as user \"whole\"");
+    assert_eq!(world.denials().await, 1, "it may not ask for the rights of others, nothing else");
+    world.operator("lame", &["-xtrim", "-xgroup|destroy", "-hincrby"]).await;
+    let findings = world.doctor_as("lame");
+    for (work, act) in [
+        ("sqep trim", format!("XTRIM {stream}")),
+        ("sqep group", format!("XGROUP DESTROY {stream}")),
+        ("sqep dead", format!("HINCRBY {stream}:dead:counts")),
+    ] {
+        let warning = found(&findings, "warning", &format!("needs: {act} →"));
+        assert!(warning.contains(&format!("what {work} needs")), "{warning}");
+        assert!(warning.contains("deploy/redis/users.acl"), "{warning}");
+    }
+    assert_eq!(findings.iter().filter(|(_, text)| text.contains("denies")).count(), 3, "{findings:#?}");
+    world.operator("mute", &["-multi"]).await;
+    found(&world.doctor_as("mute"), "warning", "does not tell what this user may do");
+    assert_eq!(state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_unread_entries_stay_is_said_as_it_is() {
+    let world = World::new(&["--maxmemory", "512mb"]).await;
+    let stream = "sqep:{bar:1d:0}";
+    let _: String = world.redis.command(&["XADD", stream, "*", "v", "1"]).await.unwrap();
+    let advice = |words: &[&str], what: &str| {
+        let findings = world.doctor(words).1;
+        findings.iter().find(|(_, text)| text.contains(what)).unwrap().1.clone()
+    };
+    let unread = "no group reads its 1 entries";
+    let told = advice(&[], unread);
+    assert!(told.contains("older than 168 hours is trimmed unread"), "{told}");
+    let told = advice(&["--set", "stream.keep_hours_max=0"], unread);
+    assert!(told.contains("nothing is trimmed before"), "{told}");
+    let _: () = world.redis.command(&["XGROUP", "CREATE", stream, "parquet", "0"]).await.unwrap();
+    let told = advice(&[], "nobody reads, and 1 entries wait");
+    assert!(!told.contains("trimmed"), "a group that counts loses nothing: {told}");
+    let _: () = world.redis.command(&["XGROUP", "CREATE", stream, "other", "0"]).await.unwrap();
+    let told = advice(&["--set", "stream.groups=[\"other\"]"], "parquet: nobody reads");
+    assert!(told.contains("does not count") && told.contains("older than 168 hours"), "{told}");
 }

@@ -1,5 +1,7 @@
 //! What may be wrong with a server, its streams, groups and dead letters. Reads only.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use sqep::{
     EntryId,
@@ -28,6 +30,7 @@ pub(super) async fn look(config: &Config, findings: &mut Findings) -> Vec<Stream
         let server = Server::new(&config.redis)?;
         let mut connection = server.connect().await?;
         the_server(config, server.name(), &mut connection, findings).await?;
+        rights(config, &server, findings).await?;
         streams(config, &server, &mut connection, findings).await
     };
     match asked.await {
@@ -62,6 +65,7 @@ async fn the_server(
             );
         }
         Some(true) => findings.good(name, "has no password, and only this machine reaches its socket"),
+        Some(false) | None if facts.user.is_empty() => findings.good(name, "does not say which user we are"),
         Some(false) | None => findings.good(name, format!("knows us as user {:?}", facts.user)),
     }
     if matches!(health.policy.as_str(), "" | "noeviction") {
@@ -85,6 +89,30 @@ async fn the_server(
         findings.good(name, format!("{used} of {} in use", bytes(health.bytes_max)));
     }
     clock(name, facts.now, findings);
+    Ok(())
+}
+
+/// What this user may not do of the work that `sqep` is for.
+async fn rights(config: &Config, server: &Server, findings: &mut Findings) -> anyhow::Result<()> {
+    let advice = "log in with the rights of sqep-operator in deploy/redis/users.acl, or grant what is denied";
+    let (name, stream) = (server.name(), &config.stream);
+    let keys = Keys::new(&stream.prefix, stream.kind, 0);
+    match server.connect().await?.denied_to_operator(&keys).await {
+        Ok(denied) if denied.is_empty() => {
+            findings.good(name, "lets us trim, steer groups, replay, and bring back dead letters");
+        }
+        Ok(denied) => {
+            let mut works: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for each in &denied {
+                works.entry(each.work).or_default().push(&each.act);
+            }
+            for (work, acts) in works {
+                let what = format!("denies this user what {work} needs: {}", acts.join(", "));
+                findings.warn(name, what, advice);
+            }
+        }
+        Err(error) => findings.warn(name, format!("does not tell what this user may do: {error:#}"), advice),
+    }
     Ok(())
 }
 
@@ -129,11 +157,11 @@ fn stream(status: &StreamStatus, groups: &[Group], now: EntryId, config: &Config
         findings.warn(key, what, "ids go on above it, so nothing is lost; lag and retention lie until then");
     }
     if groups.is_empty() && status.entries > 0 {
-        let advice = "start a consumer; nothing is trimmed before";
+        let advice = format!("start a consumer: {}", unread(config));
         findings.warn(key, format!("no group reads its {} entries", count(status.entries)), advice);
     }
     for group in groups {
-        reader(key, group, now, findings);
+        reader(key, group, now, config, findings);
     }
     if status.dead_bytes > config.stream.dead_bytes_max {
         let what = format!("{} of dead letters: refusing and burying wait", bytes(status.dead_bytes));
@@ -146,7 +174,16 @@ fn stream(status: &StreamStatus, groups: &[Group], now: EntryId, config: &Config
     }
 }
 
-fn reader(key: &str, group: &Group, now: EntryId, findings: &mut Findings) {
+/// What becomes of entries that no counted group waits for.
+fn unread(config: &Config) -> String {
+    let (least, most) = (config.stream.keep_hours_min, config.stream.keep_hours_max);
+    if most == 0 {
+        return "nothing is trimmed before (stream.keep_hours_max = 0)".to_owned();
+    }
+    format!("what is older than {} hours is trimmed unread (stream.keep_hours_max)", most.max(least))
+}
+
+fn reader(key: &str, group: &Group, now: EntryId, config: &Config, findings: &mut Findings) {
     let about = format!("{key} {}", group.pin.group);
     if !group.exists {
         let advice = "start its reader, or take it out of stream.groups: until then nothing is trimmed";
@@ -158,11 +195,13 @@ fn reader(key: &str, group: &Group, now: EntryId, findings: &mut Findings) {
     match &group.holder {
         None if behind > 0 => {
             let what = format!("nobody reads, and {} entries wait", count(behind));
-            findings.fail(
-                &about,
-                what,
-                format!("start its reader, or: sqep group retire {}", group.pin.group),
-            );
+            let advice = format!("start its reader, or: sqep group retire {}", group.pin.group);
+            let loss = if group.counts {
+                String::new()
+            } else {
+                format!("; it does not count (stream.groups): {}", unread(config))
+            };
+            findings.fail(&about, what, advice + &loss);
         }
         None => {
             findings.warn(
