@@ -28,8 +28,10 @@ pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
         })?;
         if tells(key, value) {
             bail!(
-                "--set {key} shows a password to everyone who lists processes: give it by environment variable \
-                 (SQEP__REDIS__URL) or by a file (redis.password_file)"
+                "--set {key} shows a secret to everyone who lists processes: give it by environment variable ({}) or by \
+                 a file ({})",
+                format_args!("SQEP__{}", key.to_uppercase().replace('.', "__")),
+                if key == "redis.url" { "redis.password_file".to_owned() } else { format!("{key}_file") }
             );
         }
         Ok((format!("--set {key}"), key.to_owned(), value.to_owned()))
