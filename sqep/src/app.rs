@@ -8,6 +8,7 @@ mod http;
 mod journal;
 mod load;
 mod lookout;
+mod naming;
 mod notify;
 mod partitions;
 mod print;
@@ -28,6 +29,7 @@ pub use self::{
     ends::{CalendarSettings, Inward, Outward, PublishSettings, ReaderSettings},
     http::HttpSettings,
     load::load,
+    naming::{AliasChoice, SymbolSettings},
 };
 use crate::meter::Meters;
 
@@ -138,8 +140,12 @@ where
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SQEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    // A log that cannot be written is no reason to end: bars go on while a disk is full.
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .with_target(false)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text if journal::listens() => log.event_format(journal::Lines::default()).init(),
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -192,7 +192,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         standing: &Standing,
         replay: Replay,
     ) -> Result<Ended, Broken> {
-        while !self.step(hand, standing, replay.done, |entries| entries.is_empty()).await? {}
+        while !self.step(hand, standing, replay.done, <[Entry]>::is_empty).await? {}
         if replay.done {
             let after = replay.after;
             self.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;

@@ -31,9 +31,9 @@ impl Running {
 
     /// As [`Running::start`], but a file that grows over its limit is an error for it, as on a full disk, and not its end.
     pub fn start_limited(name: &str, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
-        // The shell's word on the signal outlives it; the process stays the same.
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program(name)?);
+        // The shell's word on the signal outlives it; the process stays the same. What it says has room of its own.
+        let mut shell = Command::new("/bin/bash");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\" > >(exec cat) 2>&1"]).arg(program(name)?);
         Running::spawn(&mut shell, arguments, log)
     }
 

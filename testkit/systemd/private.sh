@@ -7,7 +7,7 @@
 # usage: private.sh FOLDER SCRIPT
 #   FOLDER/root   what `make install DESTDIR=FOLDER/root` put there; laid over /etc and /usr/local
 #   FOLDER/said   what the script says
-# Exit code: the script's; 77 where such namespaces are not permitted, 124 after three minutes.
+# Exit code: the script's; 77 where the kernel does not permit such namespaces, 124 after three minutes.
 set -euo pipefail
 
 here=$(readlink -f "${BASH_SOURCE[0]}")
@@ -116,14 +116,9 @@ inside() {
 
 # A cgroup of its own, so that units make theirs below it and it can be cleared away.
 own_cgroup() {
-  local root
-  for root in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
-    if mkdir "$root/sqep-test-$$" 2>/dev/null; then
-      echo "$root/sqep-test-$$"
-      return
-    fi
-  done
-  return 1
+  local root=/sys/fs/cgroup
+  [ ! -d "$root/systemd" ] || root=$root/systemd
+  LC_ALL=C mkdir "$root/sqep-test-$$" && echo "$root/sqep-test-$$"
 }
 
 if [ "$1" = --inside ]; then
@@ -134,9 +129,14 @@ folder=$(readlink -f "$1")
 cp "$2" "$folder/script"
 rm -f "$folder/code"
 namespaces=(unshare --mount --pid --fork --kill-child --mount-proc --ipc --uts --net --cgroup)
-if ! "${namespaces[@]}" true 2>/dev/null || ! group=$(own_cgroup); then
-  echo "private namespaces are not permitted here" >&2
-  exit 77
+# Only what the kernel refuses is not permitted; anything else is a failure.
+if ! refusal=$(LC_ALL=C "${namespaces[@]}" true 2>&1) || ! group=$(own_cgroup 2>&1); then
+  refusal=${refusal:-$group}
+  echo "private namespaces: $refusal" >&2
+  case $refusal in
+    *'Operation not permitted' | *'Permission denied' | *'Read-only file system') exit 77 ;;
+  esac
+  exit 1
 fi
 bash -c 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"' - "$group" "${namespaces[@]}" "$here" --inside "$folder" &
 init=$!

@@ -9,7 +9,7 @@ use std::{
 };
 
 use chrono::NaiveDate;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sqep::{DayBar, Record, Symbol};
 use sqep_parquet::{Rows, files};
 use sqep_testkit::{
@@ -18,6 +18,36 @@ use sqep_testkit::{
 };
 
 type Archive = BTreeMap<(Symbol, i64), DayBar>;
+
+/// The most blows of one round.
+const BLOWS_MAX: usize = 9;
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Blow {
+    Producer,
+    Consumer,
+    Server,
+}
+
+/// Blows in any order, of which none comes a second time before the others have come once.
+#[derive(Default)]
+struct Deck {
+    left: Vec<Blow>,
+    dealt: BTreeMap<Blow, u32>,
+}
+
+impl Deck {
+    fn draw(&mut self, rng: &mut SmallRng) -> Blow {
+        if self.left.is_empty() {
+            self.left = vec![Blow::Producer, Blow::Consumer, Blow::Server];
+            self.left.shuffle(rng);
+        }
+        let blow = self.left.pop().expect("just shuffled");
+        *self.dealt.entry(blow).or_default() += 1;
+        blow
+    }
+}
 
 /// What the programs of one round share.
 struct Round {
@@ -44,8 +74,13 @@ impl Round {
     }
 
     fn producer(&self, input: &Path) -> anyhow::Result<Running> {
-        // Small transactions, so that there is something to be killed in the middle of.
-        let mut arguments = self.set(&["csv.dialect=tushare".into(), "publish.records_max=900".into()]);
+        // Small transactions, and few of them ahead of the reader, so that there is something to be killed in the middle of.
+        let mut arguments = self.set(&[
+            "csv.dialect=tushare".into(),
+            "publish.records_max=900".into(),
+            "stream.groups=[\"parquet\"]".into(),
+            "stream.backlog_entries_max=4".into(),
+        ]);
         arguments.extend(["--once".into(), input.display().to_string()]);
         Running::start("sqep-csv", &arguments, &self.path("csv.log"))
     }
@@ -53,7 +88,7 @@ impl Round {
     fn consumer(&self, once: bool) -> anyhow::Result<Running> {
         let root = format!("parquet.root={}", self.path("archive").display());
         let mut arguments =
-            self.set(&["reader.start=earliest".into(), "parquet.records_max=4000".into(), root]);
+            self.set(&["reader.start=earliest".into(), "parquet.records_max=2000".into(), root]);
         if once {
             arguments.push("--once".into());
         }
@@ -62,15 +97,15 @@ impl Round {
 
     /// Lets a random while pass.
     async fn while_passes(&mut self) {
-        let millis = self.rng.random_range(5..250);
+        let millis = self.rng.random_range(5..120);
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Runs both programs over `input`, killing one or the other or the server until the producer has come through.
-    async fn storm(&mut self, input: &Path) -> anyhow::Result<u32> {
+    /// Runs both programs over `input`, killing one or the other or the server until the producer has come through;
+    /// returns how many of them were killed at their work.
+    async fn storm(&mut self, input: &Path, deck: &mut Deck) -> anyhow::Result<usize> {
         let (mut producer, mut consumer) = (self.producer(input)?, self.consumer(false)?);
         let mut kills = 0;
-        let kills_max = 12;
         loop {
             self.while_passes().await;
             match producer.ended()? {
@@ -81,20 +116,20 @@ impl Round {
             if consumer.ended()?.is_some() {
                 consumer = self.consumer(false)?;
             }
-            if kills == kills_max {
+            if kills == BLOWS_MAX {
                 continue;
             }
             kills += 1;
-            match self.rng.random_range(0..5) {
-                0 | 1 => {
+            match deck.draw(&mut self.rng) {
+                Blow::Producer => {
                     producer.kill()?;
                     producer = self.producer(input)?;
                 }
-                2 | 3 => {
+                Blow::Consumer => {
                     consumer.kill()?;
                     consumer = self.consumer(false)?;
                 }
-                _ => {
+                Blow::Server => {
                     self.redis.server.kill()?;
                     self.while_passes().await;
                     self.redis.server.restart().await?;
@@ -107,7 +142,9 @@ impl Round {
 
     /// What a crash of the server took back is published again; then everything is delivered and compacted.
     fn calm(&self, input: &Path) -> anyhow::Result<()> {
+        let mut consumer = self.consumer(false)?;
         self.producer(input)?.finish()?;
+        assert_eq!(consumer.terminate()?, 0, "a reader that is asked to end ends well");
         self.consumer(true)?.finish()?;
         let root = format!("parquet.root={}", self.path("archive").display());
         let arguments = ["compact".to_owned(), "--set".to_owned(), root];
@@ -183,15 +220,21 @@ async fn whoever_is_killed_the_compacted_archive_equals_the_input() -> anyhow::R
     generate(&folder, 120, 400)?;
     let expected = input(&folder)?;
     let rounds = std::env::var("SQEP_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let mut deck = Deck::default();
     for seed in 0..rounds {
         let mut round = Round::new(seed).await?;
-        let kills = round.storm(&folder).await?;
+        let kills = round.storm(&folder, &mut deck).await?;
         round.calm(&folder)?;
         let archive = round.archive()?;
         assert_eq!(archive.len(), expected.len(), "round {seed}, {kills} kills");
         for (key, bar) in &expected {
             assert_eq!(archive.get(key), Some(bar), "round {seed}, {kills} kills");
         }
+    }
+    println!("{:?}", deck.dealt);
+    for blow in [Blow::Producer, Blow::Consumer, Blow::Server] {
+        let times = deck.dealt.get(&blow).copied().unwrap_or_default();
+        assert!(u64::from(times) >= rounds, "{blow:?} was struck {times} times in {rounds} rounds");
     }
     Ok(())
 }

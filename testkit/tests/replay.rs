@@ -3,13 +3,15 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sqep::{DayBar, EntryId, Kind, Record, Symbol};
-use sqep_archive::{Filter, Reader};
+use sqep_archive::{FileName, Filter, Reader, Rows, layout};
 use sqep_testkit::{
     TestRedis,
     programs::{Running, program},
@@ -17,6 +19,9 @@ use sqep_testkit::{
 
 /// What an archive says of a key: the record, its version and its source.
 type Archive = BTreeMap<(Symbol, i64), (DayBar, u64, String)>;
+
+/// Nothing that is waited for may take longer.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A server, a folder, and the programs in them.
 struct World {
@@ -49,26 +54,24 @@ impl World {
     }
 
     fn publisher(&self, seed: u32, symbols: u32, days: u32) -> anyhow::Result<Running> {
+        let out = self.generate(seed, symbols, days)?.display().to_string();
+        let set = ["csv.dialect=sqep".to_owned(), "publish.records_max=900".to_owned()];
+        self.start("sqep-csv", &["--once", &out], &set)
+    }
+
+    /// The files of a made-up market, one a security.
+    fn generate(&self, seed: u32, symbols: u32, days: u32) -> anyhow::Result<PathBuf> {
         let out = self.path(&format!("csv-{seed}"));
         if !out.exists() {
             let status = std::process::Command::new(program("sqep")?)
-                .args([
-                    "gen",
-                    "--dialect",
-                    "sqep",
-                    "--seed",
-                    &seed.to_string(),
-                    "--symbols",
-                    &symbols.to_string(),
-                ])
-                .args(["--days", &days.to_string(), "--out"])
+                .args(["gen", "--dialect", "sqep", "--seed", &seed.to_string()])
+                .args(["--symbols", &symbols.to_string(), "--days", &days.to_string(), "--out"])
                 .arg(&out)
                 .stdout(std::process::Stdio::null())
                 .status()?;
             anyhow::ensure!(status.success(), "sqep gen ended with {status}");
         }
-        let set = ["csv.dialect=sqep".to_owned(), "publish.records_max=900".to_owned()];
-        self.start("sqep-csv", &["--once", &out.display().to_string()], &set)
+        Ok(out)
     }
 
     fn reader(&self, group: &str, once: bool, more: &[&str]) -> anyhow::Result<Running> {
@@ -93,6 +96,16 @@ impl World {
         archive(&self.path(name))
     }
 
+    /// Whether a group has settled everything that lies on a partition.
+    async fn is_settled(&self, group: &str, partition: u16) -> anyhow::Result<bool> {
+        let stream = format!("sqep:{{bar:1d:{partition}}}");
+        let last: Vec<(String, redis::Value)> =
+            self.redis.command(&["XREVRANGE", &stream, "+", "-", "COUNT", "1"]).await?;
+        let settled: Option<String> =
+            self.redis.command(&["HGET", &format!("{stream}:groups"), group]).await?;
+        Ok(settled.is_some() && settled.as_ref() == last.first().map(|(id, _)| id))
+    }
+
     fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
     }
@@ -109,6 +122,77 @@ fn archive(root: &Path) -> anyhow::Result<Archive> {
         }
     }
     Ok(archive)
+}
+
+/// The rows of every file of a batch, as they lie there.
+fn batches(root: &Path) -> anyhow::Result<Vec<Batch>> {
+    let mut batches = Vec::new();
+    for folder in layout::folders(&root.join("bar_1d"))? {
+        for (name, path) in layout::named_files(&folder)? {
+            let FileName::Batch { partition, first, last, .. } = name else {
+                anyhow::bail!("{} is no batch's", path.display());
+            };
+            let (mut file, mut rows) = (Rows::<DayBar>::open(&path)?, Vec::new());
+            while let Some(part) = file.next()? {
+                rows.extend(part.into_iter().map(|row| (row.record.key(), row.version)));
+            }
+            batches.push(Batch { partition, ids: first.version()..=last.version(), rows });
+        }
+    }
+    Ok(batches)
+}
+
+/// Key and version.
+type Stored = ((Symbol, i64), u64);
+
+/// One file: which entries it was made of, and its rows.
+struct Batch {
+    partition: u16,
+    ids: RangeInclusive<u64>,
+    rows: Vec<Stored>,
+}
+
+/// By which entries a row came. A row of the past has a version older than the entry it came by.
+#[derive(Debug)]
+struct Way {
+    past: bool,
+    partition: u16,
+    ids: RangeInclusive<u64>,
+}
+
+impl Way {
+    /// Whether both may be the same entry, delivered again after a crash between writing and settling.
+    fn may_be_one(&self, other: &Way) -> bool {
+        let overlap = self.ids.start() <= other.ids.end() && other.ids.start() <= self.ids.end();
+        (self.past, self.partition) == (other.past, other.partition) && overlap && self.ids != other.ids
+    }
+}
+
+/// Every row was given once, however often it was written.
+fn given_once(root: &Path) -> anyhow::Result<()> {
+    let mut seen: BTreeMap<Stored, Vec<Way>> = BTreeMap::new();
+    for Batch { partition, ids, rows } in batches(root)? {
+        for row in rows {
+            let way = Way { past: !ids.contains(&row.1), partition, ids: ids.clone() };
+            let others = seen.entry(row).or_default();
+            assert!(
+                others.iter().all(|other| way.may_be_one(other)),
+                "{row:?} came by {way:?} and {others:?}"
+            );
+            others.push(way);
+        }
+    }
+    assert!(!seen.is_empty());
+    Ok(())
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let since = Instant::now();
+    while !holds().await? {
+        anyhow::ensure!(since.elapsed() < WAIT_MAX, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 fn same(left: &Archive, right: &Archive) {
@@ -143,66 +227,117 @@ async fn a_new_group_has_the_archive_and_the_stream_with_the_versions_they_had()
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_killed_while_the_past_is_given_nothing_is_missing_and_nothing_comes_twice()
--> anyhow::Result<()> {
-    for seed in 0..4 {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let partitions = if seed % 2 == 0 { "stream.partitions=1" } else { "stream.partitions=3" };
-        let mut world = World::new(&[partitions, "stream.backlog_entries_max=20"]).await?;
-        world.publish(3, 60, 120)?;
-        world.archive_and_trim()?;
-        let archive = world.path("first").display().to_string();
-        let replay = |world: &World| world.replay("second", &["--archive", &archive]);
-        let reader = |world: &World| world.reader("second", false, &["reader.lease_s_max=5"]);
-        let mut giver = replay(&world)?;
-        let (mut taker, mut live) = (reader(&world)?, world.publisher(4, 40, 60)?);
-        let mut given = false;
-        for _ in 0..40 {
-            tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
-            match rng.random_range(0..8) {
-                0 => {
-                    giver.kill()?;
-                    giver = replay(&world)?;
-                }
-                1 | 2 => {
-                    taker.kill()?;
-                    taker = reader(&world)?;
-                }
-                3 => {
-                    world.redis.server.kill()?;
-                    world.redis.server.restart().await?;
-                }
-                _ => {}
+/// Who is killed.
+const BLOWS: [Blow; 3] = [Blow::Giver, Blow::Taker, Blow::Server];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Blow {
+    Giver,
+    Taker,
+    Server,
+}
+
+/// A past on its way from an archive to a group, while other bars come in.
+struct Giving {
+    world: World,
+    giver: Running,
+    taker: Running,
+    live: Running,
+}
+
+impl Giving {
+    fn start(world: World) -> anyhow::Result<Giving> {
+        let (giver, taker, live) =
+            (Giving::giver(&world)?, Giving::taker(&world)?, world.publisher(4, 40, 60)?);
+        Ok(Giving { world, giver, taker, live })
+    }
+
+    fn giver(world: &World) -> anyhow::Result<Running> {
+        world.replay("second", &["--archive", &world.path("first").display().to_string()])
+    }
+
+    fn taker(world: &World) -> anyhow::Result<Running> {
+        world.reader("second", false, &["reader.lease_s_max=5", "parquet.records_max=1000"])
+    }
+
+    async fn strike(&mut self, blow: Blow) -> anyhow::Result<()> {
+        match blow {
+            Blow::Giver => {
+                self.giver.kill()?;
+                self.giver = Giving::giver(&self.world)?;
             }
-            if taker.ended()?.is_some() {
-                taker = reader(&world)?;
+            Blow::Taker => {
+                self.taker.kill()?;
+                self.taker = Giving::taker(&self.world)?;
             }
-            match giver.ended()? {
-                Some(0) => given = true,
-                Some(_) if !given => giver = replay(&world)?,
-                _ => {}
-            }
-            if live.ended()?.is_some_and(|code| code != 0) {
-                live = world.publisher(4, 40, 60)?;
+            Blow::Server => {
+                self.world.redis.server.kill()?;
+                self.world.redis.server.restart().await?;
             }
         }
-        drop(live);
+        Ok(())
+    }
+
+    /// Starts whoever has ended again; whether the past is given.
+    fn go_on(&mut self) -> anyhow::Result<bool> {
+        if self.taker.ended()?.is_some() {
+            self.taker = Giving::taker(&self.world)?;
+        }
+        if self.live.ended()?.is_some_and(|code| code != 0) {
+            self.live = self.world.publisher(4, 40, 60)?;
+        }
+        match self.giver.ended()? {
+            Some(0) => return Ok(true),
+            // Killed after its last word: the group took all of it meanwhile.
+            Some(_) if self.world.log("sqep").contains("reads bar:1d already") => return Ok(true),
+            Some(_) => self.giver = Giving::giver(&self.world)?,
+            None => {}
+        }
+        Ok(false)
+    }
+
+    /// Everything that is still on its way arrives; the world they lived in.
+    async fn finish(mut self) -> anyhow::Result<World> {
+        until("the past is given", async || self.go_on()).await?;
+        let Giving { world, giver, mut taker, live } = self;
+        drop((giver, live));
         world.publish(4, 40, 60)?;
-        // A giver that finds the past given and taken says that the group reads already.
-        drop(giver);
-        let mut giver = replay(&world)?;
-        while giver.ended()?.is_none() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if taker.ended()?.is_some() {
-                taker = reader(&world)?;
-            }
-        }
         assert_eq!(taker.terminate()?, 0, "{}", world.log("sqep-parquet"));
         world.reader("second", true, &[])?.finish()?;
         world.reader("first", true, &[])?.finish()?;
-        same(&world.archive("first")?, &world.archive("second")?);
+        Ok(world)
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_while_the_past_is_given_nothing_is_missing_and_nothing_comes_twice()
+-> anyhow::Result<()> {
+    let mut struck = BTreeMap::from(BLOWS.map(|blow| (blow, 0)));
+    for seed in 0..4 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let partitions = if seed % 2 == 0 { "stream.partitions=1" } else { "stream.partitions=3" };
+        let world = World::new(&[partitions, "stream.backlog_entries_max=4"]).await?;
+        world.publish(3, 60, 1_500)?;
+        world.archive_and_trim()?;
+        let mut giving = Giving::start(world)?;
+        // Each of them once, and again as long as it lasts.
+        for _ in 0..3 {
+            let mut blows = BLOWS;
+            blows.shuffle(&mut rng);
+            for blow in blows {
+                tokio::time::sleep(Duration::from_millis(rng.random_range(5..60))).await;
+                if !giving.go_on()? {
+                    giving.strike(blow).await?;
+                    *struck.entry(blow).or_default() += 1;
+                }
+            }
+        }
+        let world = giving.finish().await?;
+        same(&world.archive("first")?, &world.archive("second")?);
+        given_once(&world.path("first"))?;
+        given_once(&world.path("second"))?;
+    }
+    assert!(struck.values().all(|&times| times >= 2), "while the past was given: {struck:?}");
     Ok(())
 }
 
@@ -324,9 +459,29 @@ async fn readers_of_their_own_partitions_hold_the_whole_together_and_another_num
     // Two markets over the same keys: of each symbol the later row must win, on whichever partition it lies.
     world.publish(3, 60, 60)?;
     world.publish(4, 60, 60)?;
+    until("all four partitions are settled", async || {
+        for reader in [&mut low, &mut high] {
+            anyhow::ensure!(reader.ended()?.is_none(), "a reader has ended: {}", world.log("sqep-parquet"));
+        }
+        let mut settled = true;
+        for partition in 0..4 {
+            settled &= world.is_settled("first", partition).await?;
+        }
+        Ok(settled)
+    })
+    .await?;
+    for (partition, reader) in [(0, &low), (1, &low), (2, &high), (3, &high)] {
+        let holder: String =
+            world.redis.command(&["GET", &format!("sqep:{{bar:1d:{partition}}}:lease:first")]).await?;
+        assert!(holder.contains(&format!("/{}/", reader.pid())), "partition {partition}: {holder}");
+    }
     assert_eq!(low.terminate()?, 0);
     assert_eq!(high.terminate()?, 0);
-    world.reader("first", true, &[])?.finish()?;
+    let batches = batches(&world.path("first"))?;
+    let of_partition = |batch: &Batch| {
+        batch.rows.iter().all(|((symbol, _), _)| symbol.get() % 4 == i32::from(batch.partition))
+    };
+    assert!(batches.iter().all(of_partition), "a security has one partition");
     let one = World::new(&[]).await?;
     one.publish(3, 60, 60)?;
     one.publish(4, 60, 60)?;
@@ -335,8 +490,7 @@ async fn readers_of_their_own_partitions_hold_the_whole_together_and_another_num
         |archive: Archive| archive.into_iter().map(|(key, (bar, ..))| (key, bar)).collect::<BTreeMap<_, _>>();
     assert_eq!(records(world.archive("first")?), records(one.archive("first")?));
     for partition in 0..4 {
-        let entries: u64 = world.redis.command(&["XLEN", &format!("sqep:{{bar:1d:{partition}}}")]).await?;
-        assert!(entries > 0, "partition {partition} has its share");
+        assert!(batches.iter().any(|batch| batch.partition == partition), "{partition} has its share");
     }
     let other = world.start(
         "sqep-csv",
@@ -348,70 +502,106 @@ async fn readers_of_their_own_partitions_hold_the_whole_together_and_another_num
     Ok(())
 }
 
-/// The longest that anything a group had to do lay there, asked again and again until `done`, in milliseconds.
-async fn longest_lag(
-    world: &World,
-    group: &str,
-    mut done: impl FnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<u64> {
-    let keys = ("sqep:{bar:1d:0}", "sqep:{bar:1d:0}:groups");
-    let (mut behind_since, mut longest) = (None::<std::time::Instant>, 0);
-    while !done()? {
+/// How a live group fares: the longest that anything it had to do lay there, and how often it settled.
+#[derive(Default)]
+struct Fared {
+    behind_since: Option<Instant>,
+    longest: Duration,
+    settled: EntryId,
+    settles: u32,
+}
+
+impl Fared {
+    /// Looks once.
+    async fn look(&mut self, world: &World, group: &str) -> anyhow::Result<()> {
+        let keys = ("sqep:{bar:1d:0}", "sqep:{bar:1d:0}:groups");
         let last: Vec<(String, redis::Value)> =
             world.redis.command(&["XREVRANGE", keys.0, "+", "-", "COUNT", "1"]).await?;
         let settled: Option<String> = world.redis.command(&["HGET", keys.1, group]).await?;
         let last = last.first().map(|(id, _)| id.parse::<EntryId>()).transpose()?.unwrap_or_default();
         let settled = settled.map(|id| id.parse::<EntryId>()).transpose()?.unwrap_or_default();
-        behind_since =
-            if settled >= last { None } else { behind_since.or_else(|| Some(std::time::Instant::now())) };
-        let lag = behind_since.map_or(0, |since| since.elapsed().as_millis());
-        longest = longest.max(u64::try_from(lag)?);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.settles += u32::from(settled != self.settled);
+        self.settled = settled;
+        self.behind_since = if settled >= last { None } else { self.behind_since.or(Some(Instant::now())) };
+        self.longest = self.longest.max(self.behind_since.map_or(Duration::ZERO, |since| since.elapsed()));
+        Ok(())
     }
-    Ok(longest)
+}
+
+/// Files that come in one after the other, as a day's bars do, to a publisher that watches their folder.
+struct Feed {
+    files: Vec<PathBuf>,
+    folder: PathBuf,
+    publisher: Running,
+    fed: usize,
+}
+
+impl Feed {
+    fn start(world: &World, symbols: u32) -> anyhow::Result<Feed> {
+        let mut files: Vec<PathBuf> = fs::read_dir(world.generate(9, symbols, 2)?)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<anyhow::Result<_>>()?;
+        files.sort_unstable();
+        let folder = world.path("in");
+        fs::create_dir(&folder)?;
+        let set = ["csv.dialect=sqep".to_owned(), "csv.quiet_ms=0".to_owned()];
+        let publisher = world.start("sqep-csv", &[&folder.display().to_string()], &set)?;
+        Ok(Feed { files, folder, publisher, fed: 0 })
+    }
+
+    /// The next file comes in.
+    fn feed(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.publisher.ended()?.is_none(), "the publisher has ended");
+        let file = self.files.get(self.fed).and_then(|file| Some((file, file.file_name()?)));
+        if let Some((file, name)) = file {
+            fs::rename(file, self.folder.join(name))?;
+            self.fed += 1;
+        }
+        Ok(())
+    }
 }
 
 /// `SQEP_REPLAY_BARS` sets how many bars are replayed; `make soak` takes a million.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_group_is_given_the_past_the_live_one_stays_within_a_second() -> anyhow::Result<()> {
     let bars: u32 =
-        std::env::var("SQEP_REPLAY_BARS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+        std::env::var("SQEP_REPLAY_BARS").ok().and_then(|text| text.parse().ok()).unwrap_or(400_000);
     let world = World::new(&["stream.trim_interval_s=0"]).await?;
     world.publish(3, bars / 500, 520)?;
     world.archive_and_trim()?;
-    let live = world.start(
-        "sqep-parquet",
-        &[],
-        &[
-            format!("parquet.root={}", world.path("first").display()),
-            "reader.group=first".to_owned(),
-            "parquet.wait_s_max=0".to_owned(),
-        ],
-    )?;
-    let archive = world.path("first").display().to_string();
-    let mut giver = world.replay("second", &["--archive", &archive])?;
-    let mut taker = world.reader("second", false, &["parquet.records_max=200000"])?;
-    let mut fed = 10;
-    let longest = {
-        let world = &world;
-        let mut feeder = None::<Running>;
-        longest_lag(world, "first", || {
-            // A little market after the other, as a day's bars come in.
-            if feeder.as_mut().map(Running::ended).transpose()?.flatten().is_some() || feeder.is_none() {
-                fed += 1;
-                feeder = Some(world.publisher(fed, 30, 2)?);
-            }
-            if taker.ended()?.is_some() {
-                taker = world.reader("second", false, &["parquet.records_max=200000"])?;
-            }
-            Ok(giver.ended()?.is_some())
-        })
-        .await?
-    };
-    assert!(fed > 10, "bars came in while the past was given");
+    let mut live = world.reader("first", false, &["parquet.wait_s_max=0"])?;
+    let mut feed = Feed::start(&world, 2_000)?;
+    feed.feed()?;
+    until("the live group reads", async || world.is_settled("first", 0).await).await?;
+
+    let (archive, taking) = (world.path("first").display().to_string(), ["parquet.records_max=20000"]);
+    let giving = ["--archive", &archive, "--set", "stream.backlog_entries_max=40"];
+    let mut giver = world.replay("second", &giving)?;
+    let mut taker = world.reader("second", false, &taking)?;
+    let (mut fared, mut looks) = (Fared::default(), 0);
+    while giver.ended()?.is_none() {
+        if looks % 2 == 0 {
+            feed.feed()?;
+        }
+        looks += 1;
+        fared.look(&world, "first").await?;
+        anyhow::ensure!(live.ended()?.is_none(), "the live reader has ended: {}", world.log("sqep-parquet"));
+        if taker.ended()?.is_some() {
+            taker = world.reader("second", false, &taking)?;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     giver.finish()?;
-    assert!(longest < 1_000, "the live group was {longest} ms behind");
-    drop((live, taker));
+    // What came in last counts too, however soon the past was given.
+    until("the live group has settled", async || {
+        fared.look(&world, "first").await?;
+        Ok(fared.behind_since.is_none())
+    })
+    .await?;
+    assert!(fared.longest < Duration::from_secs(1), "the live group was {:?} behind", fared.longest);
+    assert!(fared.settles >= 5, "{} files, settled {} times", feed.fed, fared.settles);
+    assert_eq!((feed.publisher.terminate()?, live.terminate()?), (0, 0));
+    drop(taker);
     for group in ["second", "first"] {
         world.reader(group, true, &[])?.finish()?;
     }

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use anyhow::Context;
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sqep::{
     Calendar, Kind, MinuteBar, Record, Symbol,
     codec::{Encoding, encode},
@@ -26,6 +27,38 @@ use sqep_testkit::{
 const MINUTE: Kind = Kind::BarMinute(sqep::kind::Grid::M1);
 /// A minute of the market every three seconds.
 const PACE: Duration = Duration::from_secs(3);
+/// Nothing that is waited for may take longer: two programs that failed in a row each pause up to half a minute.
+const WAIT_MAX: Duration = Duration::from_secs(180);
+/// What a disk that is full says.
+const FULL: &str = "File too large";
+/// The random name of the stream, which a flush takes away.
+const BORN: &str = "sqep:{bar:1m:0}:born";
+/// Empties the server and says how many keys it had before and after.
+const FLUSH: &str =
+    "local had = redis.call('DBSIZE') redis.call('FLUSHALL') return {had, redis.call('DBSIZE')}";
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Misfortune {
+    ProducerKilled,
+    ConsumerKilled,
+    ServerKilled,
+    ProducerStopped,
+    ConsumerStopped,
+    ServerStopped,
+    DiskFull,
+    Flushed,
+}
+
+/// All of it, but for the flush, which comes once.
+const MISFORTUNES: [Misfortune; 7] = {
+    use Misfortune::{
+        ConsumerKilled, ConsumerStopped, DiskFull, ProducerKilled, ProducerStopped, ServerKilled,
+        ServerStopped,
+    };
+    [ProducerKilled, ConsumerKilled, ServerKilled, ProducerStopped, ConsumerStopped, ServerStopped, DiskFull]
+};
+
 /// What the archive must hold in the end.
 type Truth = BTreeMap<(Symbol, i64), MinuteBar>;
 
@@ -41,6 +74,12 @@ impl Daemon {
     fn start(name: &'static str, arguments: Vec<String>, log: PathBuf) -> anyhow::Result<Daemon> {
         let running = Running::start_limited(name, &arguments, &log)?;
         Ok(Daemon { name, arguments, log, running })
+    }
+
+    /// As a crash would.
+    fn kill(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.running.ended()?.is_none(), "{} was dead already", self.name);
+        self.running.kill()
     }
 
     fn keep_alive(&mut self) -> anyhow::Result<()> {
@@ -88,20 +127,33 @@ impl Feeder {
     }
 
     fn feed(&mut self, rng: &mut SmallRng) -> anyhow::Result<()> {
-        if self.fed < self.minutes.len() {
+        if self.is_day() {
             self.fed += 1;
             self.put(self.fed - 1)?;
         }
-        if rng.random_range(0..4) == 0 {
-            let at = rng.random_range(0..self.fed);
-            for bar in self.minutes[at].iter_mut().step_by(97) {
-                // More was traded at the same prices than was said at first.
-                (bar.vol, bar.amount) = (bar.vol * 2.0, bar.amount.map(|amount| amount * 2.0));
-            }
-            self.put(at)?;
-        }
-        Ok(())
+        if rng.random_range(0..4) == 0 { self.correct(rng) } else { Ok(()) }
     }
+
+    /// More was traded in some minute at the same prices than was said at first.
+    fn correct(&mut self, rng: &mut SmallRng) -> anyhow::Result<()> {
+        let at = rng.random_range(0..self.fed);
+        for bar in self.minutes[at].iter_mut().step_by(97) {
+            (bar.vol, bar.amount) = (bar.vol * 2.0, bar.amount.map(|amount| amount * 2.0));
+        }
+        self.put(at)
+    }
+
+    /// Whether there are minutes left.
+    fn is_day(&self) -> bool {
+        self.fed < self.minutes.len()
+    }
+}
+
+/// Whom the misfortunes strike, and what goes on meanwhile.
+struct Storm<'a> {
+    producer: Daemon,
+    consumer: Daemon,
+    feeder: &'a mut Feeder,
 }
 
 struct Soak {
@@ -109,7 +161,32 @@ struct Soak {
     folder: tempfile::TempDir,
     rng: SmallRng,
     seconds: u64,
-    flushed: bool,
+    /// What is still to come before everything has come once more.
+    deck: Vec<Misfortune>,
+    dealt: BTreeMap<Misfortune, u32>,
+}
+
+/// Stops a process for a while, and sees to it that it stood still.
+async fn stopped(pid: u32, pause: Duration) -> anyhow::Result<()> {
+    let signal = |name: &str| std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+    anyhow::ensure!(signal("-STOP")?.success(), "cannot stop process {pid}");
+    until("it stands still", async || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Ok(state.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+    })
+    .await?;
+    tokio::time::sleep(pause).await;
+    anyhow::ensure!(signal("-CONT")?.success(), "cannot let process {pid} go on");
+    Ok(())
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let since = Instant::now();
+    while !holds().await? {
+        anyhow::ensure!(since.elapsed() < WAIT_MAX, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 impl Soak {
@@ -138,59 +215,89 @@ impl Soak {
         self.arguments(words, &set)
     }
 
-    /// One misfortune.
-    async fn misfortune(&mut self, producer: &mut Daemon, consumer: &mut Daemon) -> anyhow::Result<()> {
+    /// One misfortune; none comes again before all the others have come.
+    async fn misfortune(&mut self, storm: &mut Storm<'_>) -> anyhow::Result<()> {
+        if self.deck.is_empty() {
+            self.deck.extend(MISFORTUNES);
+            if self.dealt.is_empty() {
+                self.deck.push(Misfortune::Flushed);
+            }
+            self.deck.shuffle(&mut self.rng);
+        }
         let pause = Duration::from_millis(self.rng.random_range(100..7_000));
-        match self.rng.random_range(0..8) {
-            0 => producer.running.kill()?,
-            1 | 2 => consumer.running.kill()?,
-            3 => {
+        let misfortune = self.deck.pop().expect("just shuffled");
+        match misfortune {
+            Misfortune::ProducerKilled => storm.producer.kill()?,
+            Misfortune::ConsumerKilled => storm.consumer.kill()?,
+            Misfortune::ServerKilled => {
                 self.redis.server.kill()?;
                 tokio::time::sleep(pause / 8).await;
                 self.redis.server.restart().await?;
             }
-            4 => {
-                producer.running.signal("STOP")?;
-                tokio::time::sleep(pause).await;
-                producer.running.signal("CONT")?;
-            }
+            Misfortune::ProducerStopped => stopped(storm.producer.running.pid(), pause).await?,
             // Beyond its lease, at times.
-            5 => {
-                consumer.running.signal("STOP")?;
-                tokio::time::sleep(pause).await;
-                consumer.running.signal("CONT")?;
-            }
-            6 => {
-                consumer.running.limit_files(Some(4_096))?;
-                tokio::time::sleep(pause).await;
-                if consumer.running.ended()?.is_none() {
-                    consumer.running.limit_files(None)?;
-                }
-            }
-            _ if !self.flushed => {
-                self.flushed = true;
-                self.redis.command::<()>(&["FLUSHALL"]).await?;
-            }
-            _ => {}
+            Misfortune::ConsumerStopped => stopped(storm.consumer.running.pid(), pause).await?,
+            Misfortune::ServerStopped => stopped(self.redis.server.pid(), pause).await?,
+            Misfortune::DiskFull => self.disk_full(storm, pause).await?,
+            Misfortune::Flushed => self.flush().await?,
         }
+        *self.dealt.entry(misfortune).or_default() += 1;
         Ok(())
+    }
+
+    /// The last a program said.
+    fn tail(&self, log: &str) -> String {
+        let text = fs::read_to_string(self.path(log)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(12).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The disk is full until somebody has noticed, and for a while longer.
+    async fn disk_full(&mut self, storm: &mut Storm<'_>, pause: Duration) -> anyhow::Result<()> {
+        let log = self.path("parquet.log");
+        let noticed = || fs::read_to_string(&log).unwrap_or_default().matches(FULL).count();
+        let before = noticed();
+        storm.consumer.running.limit_files(Some(4_096))?;
+        storm.feeder.correct(&mut self.rng)?;
+        until("a write fails for want of room", async || {
+            let ended = storm.consumer.running.ended()?;
+            anyhow::ensure!(ended.is_none(), "a full disk ended the reader: {}", self.tail("parquet.log"));
+            storm.producer.keep_alive()?;
+            Ok(noticed() > before)
+        })
+        .await?;
+        tokio::time::sleep(pause).await;
+        storm.consumer.running.limit_files(None)
+    }
+
+    /// Empties the server, once there is something on it.
+    async fn flush(&self) -> anyhow::Result<()> {
+        let born = || self.redis.command::<Option<String>>(&["GET", BORN]);
+        until("there is a stream", async || Ok(born().await?.is_some())).await?;
+        let before = born().await?;
+        let (had, has): (u64, u64) = self.redis.command(&["EVAL", FLUSH, "0"]).await?;
+        assert!(had > 0 && has == 0, "{had} keys before, {has} after");
+        until("there is another stream", async || Ok(born().await?.is_some_and(|born| Some(born) != before)))
+            .await
     }
 
     async fn storm(&mut self, feeder: &mut Feeder) -> anyhow::Result<()> {
         let (csv, parquet) = (self.producer(&[]), self.consumer(&[]));
-        let mut producer = Daemon::start("sqep-csv", csv, self.path("csv.log"))?;
-        let mut consumer = Daemon::start("sqep-parquet", parquet, self.path("parquet.log"))?;
+        let producer = Daemon::start("sqep-csv", csv, self.path("csv.log"))?;
+        let consumer = Daemon::start("sqep-parquet", parquet, self.path("parquet.log"))?;
+        let mut storm = Storm { producer, consumer, feeder };
         let (begun, length) = (Instant::now(), Duration::from_secs(self.seconds));
-        while begun.elapsed() < length {
-            while PACE * u32::try_from(feeder.fed)? < begun.elapsed() && feeder.fed < feeder.minutes.len() {
-                feeder.feed(&mut self.rng)?;
+        while begun.elapsed() < length || self.dealt.len() <= MISFORTUNES.len() {
+            while PACE * u32::try_from(storm.feeder.fed)? < begun.elapsed() && storm.feeder.is_day() {
+                storm.feeder.feed(&mut self.rng)?;
             }
-            self.misfortune(&mut producer, &mut consumer).await?;
-            producer.keep_alive()?;
-            consumer.keep_alive()?;
+            storm.producer.keep_alive()?;
+            storm.consumer.keep_alive()?;
+            self.misfortune(&mut storm).await.with_context(|| {
+                format!("{:?}\n{}\n{}", self.dealt, self.tail("csv.log"), self.tail("parquet.log"))
+            })?;
             tokio::time::sleep(Duration::from_millis(self.rng.random_range(100..1_500))).await;
         }
-        drop((producer, consumer));
         Ok(())
     }
 
@@ -232,10 +339,14 @@ async fn a_day_in_which_everything_goes_wrong_ends_with_every_bar_once() -> anyh
     let redis = TestRedis::start().await?;
     let folder = tempfile::Builder::new().prefix("sqep-soak-").tempdir()?;
     let rng = SmallRng::seed_from_u64(seconds);
-    let mut soak = Soak { redis, folder, rng, seconds, flushed: false };
+    let mut soak = Soak { redis, folder, rng, seconds, deck: Vec::new(), dealt: BTreeMap::new() };
     let minutes = usize::try_from(seconds)? / 3 + 1;
     let mut feeder = Feeder::new(soak.path("in"), if seconds > 60 { 5_500 } else { 600 }, minutes)?;
     soak.storm(&mut feeder).await?;
+    println!("{:?}", soak.dealt);
+    let times = |misfortune| soak.dealt.get(&misfortune).copied().unwrap_or_default();
+    assert!(MISFORTUNES.into_iter().all(|misfortune| times(misfortune) > 0), "{:?}", soak.dealt);
+    assert_eq!(times(Misfortune::Flushed), 1, "{:?}", soak.dealt);
     soak.calm()?;
     soak.audit(&feeder.truth).await
 }

@@ -98,6 +98,26 @@ async fn a_group_is_not_made_before_it_is_said_where_it_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_no_bar() -> anyhow::Result<()> {
+    let redis = TestRedis::start().await?;
+    let folder = tempfile::tempdir()?;
+    let file = write(folder.path(), "000001.csv", ROW);
+    let (url, root) =
+        (format!("redis.url={}", redis.url()), format!("parquet.root={}", folder.path().display()));
+    let reader = ["--once", "--set", &url, "--set", &root, "--set", "reader.start=earliest"];
+    for (name, arguments) in [
+        ("sqep-csv", &["--once", "--set", &url, "--set", "csv.dialect=tushare", &file][..]),
+        ("sqep-parquet", &reader),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full")?;
+        let status = Command::new(program(name)?).args(arguments).stderr(full).status()?;
+        assert_eq!(status.code(), Some(0), "{name}");
+    }
+    assert!(folder.path().join("bar_1d/year=2018").is_dir());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_row_comes_out_in_shares_and_yuan_and_a_second_run_publishes_nothing() {
     let redis = TestRedis::start().await.expect("redis");
     let folder = tempfile::tempdir().expect("folder");
@@ -131,11 +151,13 @@ async fn after_a_flush_everything_is_published_again_and_the_archive_stays_the_s
         assert_eq!(code, 0, "{text}");
         let (code, text) = run("sqep-parquet", &deliver, &[]);
         assert_eq!(code, 0, "{text}");
+        assert!(text.contains("fetched=1 written=1"), "{text}");
         redis.command::<()>(&["FLUSHALL"]).await.expect("flush");
     }
     let (code, text) = run("sqep", &["compact", "--set", &root], &[]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("1 row"), "{text}");
+    assert!(text.contains(": 2 files, 2 rows,"), "each time it was written: {text}");
+    assert!(text.contains("→ 1 file, 1 rows,"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -215,17 +215,72 @@ mod tests {
         }
 
         #[test]
-        fn a_foreign_name_is_not_ours(text in "[a-z0-9_.-]{0,40}") {
-            let ours = text.parse::<FileName>().is_ok();
-            prop_assert!(!ours || text.starts_with("compact_") || text.starts_with('p'));
+        fn a_name_with_another_byte_is_another_name_or_none(
+            p: u16, a: u64, b: u64, c: u64, d: u64, hash: u64, at: prop::sample::Index, byte in "[0-9a-fpA-F_.-]",
+        ) {
+            let name = FileName::Batch { partition: p, first: EntryId::new(a, b), last: EntryId::new(c, d), hash };
+            let mut text = name.to_string();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &byte);
+            if let Ok(read) = text.parse::<FileName>() {
+                prop_assert_eq!(read.to_string(), &*text);
+                prop_assert_eq!(read == name, text == name.to_string());
+            }
         }
     }
 
     #[test]
-    fn names_of_others_are_not_ours() {
-        for text in ["part-0.parquet", "p0_1-0_2-0_00000000000000ff.csv", "p0_1_2-0_00000000000000ff.parquet"]
+    fn every_part_of_a_name_has_one_place_and_one_form() {
+        let batch =
+            FileName::Batch { partition: 3, first: EntryId::new(1, 2), last: EntryId::new(4, 5), hash: 0xab };
+        let text = "p3_1-2_4-5_00000000000000ab.parquet";
+        assert_eq!(batch.to_string(), text);
+        let wrong = [
+            ("p3", &["", "3", "p", "q3", "P3", "p03", "p+3", "p-3", "p65536"][..]),
+            ("_1-2", &["", "_", "_1", "_1-", "_-2", "_01-2", "_1-02", "_+1-2", "_1-2-3", "-1-2"]),
+            ("_4-5", &["", "_", "_4", "_4-", "_-5", "_04-5", "_4-05", "_4-+5", "_4-5-6", "_4-5_6-7"]),
+            (
+                "_00000000000000ab",
+                &["", "_", "_ab", "_00000000000000AB", "_000000000000000ab", "_000000000000-0ab"],
+            ),
+            (".parquet", &["", ".csv", ".parquet.tmp", "_.parquet", ".PARQUET"]),
+        ];
+        for (part, others) in wrong {
+            assert_eq!(text.matches(part).count(), 1, "{part}");
+            for other in others {
+                let text = text.replace(part, other);
+                assert!(text.parse::<FileName>().is_err(), "{text}");
+            }
+        }
+        assert_eq!(FileName::Compact { hash: 0xab }.to_string(), "compact_00000000000000ab.parquet");
+        for text in
+            ["compact_ab.parquet", "compact_.parquet", "compacted_00000000000000ab.parquet", "part-0.parquet"]
         {
             assert!(text.parse::<FileName>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_part_of_every_input_is_in_the_name_of_what_compaction_makes() {
+        let batch = |partition, first, last, hash| FileName::Batch {
+            partition,
+            first: EntryId::new(first, 0),
+            last: EntryId::new(last, 0),
+            hash,
+        };
+        let (one, two) = (batch(0, 1, 2, 3), FileName::Compact { hash: 3 });
+        let others = [batch(1, 1, 2, 3), batch(0, 9, 2, 3), batch(0, 1, 9, 3), batch(0, 1, 2, 9)];
+        let mut names = vec![
+            FileName::compacted([&one, &two]),
+            FileName::compacted([&two, &one]),
+            FileName::compacted([&one]),
+            FileName::compacted([&one, &FileName::Compact { hash: 4 }]),
+        ];
+        names.extend(others.iter().map(|other| FileName::compacted([other, &two])));
+        assert_eq!(FileName::compacted([&one, &two]), names[0], "the same inputs, the same name");
+        let made = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), made);
     }
 }

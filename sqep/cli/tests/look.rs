@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
 use sqep::{
@@ -135,14 +138,25 @@ async fn tail_waits_for_what_comes() {
     let bars = bars();
     let (first, then) = bars.split_at(bars.len() / 2);
     publish(&server, first.to_vec()).await;
-    let count = then.len().to_string();
-    let tail = command(&server, &["tail", "--json", "--from-start", "--count", &bars.len().to_string()])
+    let mut tail = command(&server, &["tail", "--json", "--from-start", "--count", &bars.len().to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines().map(|line| parsed(&line.unwrap()));
+    let expected = |bars: &[DayBar]| -> Vec<(Value, Value)> {
+        bars.iter().map(|bar| (bar.symbol.get().into(), bar.frame.to_string().into())).collect()
+    };
+    assert_eq!(lines.by_ref().take(first.len()).collect::<Vec<_>>(), expected(first));
+    assert_eq!(tail.try_wait().unwrap(), None, "it waits for the rest");
     publish(&server, then.to_vec()).await;
-    let said = tail.wait_with_output().unwrap();
-    assert_eq!(text(&said.stdout).lines().count(), bars.len(), "{count} of them came later");
+    assert_eq!(lines.collect::<Vec<_>>(), expected(then));
+    assert_eq!(tail.wait().unwrap().code(), Some(0));
+}
+
+/// Symbol and frame of a line.
+fn parsed(line: &str) -> (Value, Value) {
+    let mut line: Value = serde_json::from_str(line).unwrap();
+    (line["symbol"].take(), line["frame"].take())
 }
 
 #[tokio::test(flavor = "multi_thread")]
