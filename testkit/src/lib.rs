@@ -5,5 +5,6 @@ pub mod programs;
 pub mod server;
 pub mod sim;
 pub mod suite;
+pub mod tushare;
 
 pub use server::TestRedis;

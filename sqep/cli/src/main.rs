@@ -7,6 +7,7 @@ mod dead;
 mod demo;
 mod digest;
 mod doctor;
+mod fake_tushare;
 mod generate;
 mod get;
 mod group;
@@ -64,6 +65,8 @@ enum Command {
     Compact(compact::CompactArgs),
     /// Writes a connector of one's own: a crate that compiles, passes its suite and runs in the demo.
     New(new::NewArgs),
+    /// Serves a made-up market, or given files, in the protocol of Tushare Pro.
+    FakeTushare(fake_tushare::FakeTushareArgs),
 }
 
 impl AsRef<Args> for Cli {
@@ -83,6 +86,7 @@ impl AsRef<Args> for Cli {
             Command::Audit(args) => &args.common,
             Command::Compact(args) => &args.common,
             Command::New(args) => &args.common,
+            Command::FakeTushare(args) => &args.common,
         }
     }
 }
@@ -108,5 +112,6 @@ async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
         Command::Audit(args) => audit::run(args, &config).await,
         Command::Compact(args) => compact::run(args, &config).await,
         Command::New(args) => new::run(&args),
+        Command::FakeTushare(args) => fake_tushare::run(args, &config, &stop).await,
     }
 }

@@ -22,7 +22,7 @@ mod board;
 mod corrections;
 mod limits;
 mod minutes;
-mod rng;
+pub(crate) mod rng;
 mod walk;
 
 use chrono::NaiveDate;

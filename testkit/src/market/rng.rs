@@ -3,7 +3,7 @@
 
 /// A sequence of its own for every name it is made of.
 #[derive(Debug, Clone)]
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -15,7 +15,7 @@ fn mix(mut z: u64) -> u64 {
 
 impl Rng {
     /// The sequence named by these numbers.
-    pub(super) fn of(names: &[u64]) -> Rng {
+    pub(crate) fn of(names: &[u64]) -> Rng {
         Rng(names
             .iter()
             .fold(0, |state, &name| mix(state.wrapping_add(GOLDEN) ^ mix(name.wrapping_add(GOLDEN)))))
@@ -27,28 +27,28 @@ impl Rng {
     }
 
     /// 0 to `n` − 1.
-    pub(super) fn below(&mut self, n: u32) -> i64 {
+    pub(crate) fn below(&mut self, n: u32) -> i64 {
         i64::try_from((u128::from(self.next()) * u128::from(n)) >> 64).unwrap_or(0)
     }
 
     /// Whether something happens that happens once in `n` times.
-    pub(super) fn once_in(&mut self, n: u32) -> bool {
+    pub(crate) fn once_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
     }
 
     /// Whether something happens that has this probability.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
     /// 0 to 1, without 1.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         const STEP: f64 = 1.0 / 4_294_967_296.0;
         u32::try_from(self.next() >> 32).map_or(0.0, |high| f64::from(high) * STEP)
     }
 
     /// A bell curve around 0 with a standard deviation of 1 that ends at ±3.46: the sum of four even draws.
-    pub(super) fn bell(&mut self) -> f64 {
+    pub(crate) fn bell(&mut self) -> f64 {
         const MEAN: f64 = 131_070.0;
         const DEVIATION: f64 = 37_837.227;
         let mut draw = self.next();
@@ -63,12 +63,12 @@ impl Rng {
 
 /// A count as a float: exact, since nothing here comes near 2⁵³.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "below 2⁵³ by construction")]
-pub(super) fn float(value: i64) -> f64 {
+pub(crate) fn float(value: i64) -> f64 {
     value as f64
 }
 
 /// The nearest whole number, halves away from zero.
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "rounded, and `as` saturates")]
-pub(super) fn whole(value: f64) -> i64 {
+pub(crate) fn whole(value: f64) -> i64 {
     value.round() as i64
 }

@@ -1,0 +1,1 @@
+"""A stand-in for QMT's Python package, for tests and demonstrations without QMT."""
