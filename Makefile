@@ -6,8 +6,14 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQEP_PYTHON ?= $(CURDIR)/.venv/bin/python
 
+# Every program; what has a configuration of its own is called sqep-NAME.
+CONNECTORS := csv tushare parquet
+PROGRAMS := sqep $(addprefix sqep-,$(CONNECTORS))
+build_programs = cargo build --release --bins -p sqep-cli $(addprefix -p sqep-,$(CONNECTORS))
+
 # make demo: where the archive goes, and either your files or the size of a generated market.
 OUT ?= demo
+SOURCE ?=
 CSV ?=
 DIALECT ?=
 KIND ?=
@@ -27,7 +33,6 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 BINARIES ?=
-PROGRAMS := sqep sqep-csv sqep-parquet
 
 # Tests run in the folder of their crate: a relative path is meant from here.
 from_here = $(if $(filter /%,$(1)),$(1),$(CURDIR)/$(1))
@@ -41,6 +46,7 @@ endif
 help:
 	@echo 'make demo                              a generated market through Redis into Parquet'
 	@echo 'make demo CSV=DIR DIALECT=tushare      your own files; OUT=DIR chooses where to'
+	@echo 'make demo SOURCE=tushare               the same market from a fake of Tushare Pro, by its producer'
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
 	@echo 'make soak SOAK_S=600                   a trading day with everything going wrong, then an audit'
@@ -51,8 +57,8 @@ help:
 
 demo:
 	@testkit/setup.sh demo
-	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
-	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' \
+	$(build_programs)
+	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' $(if $(SOURCE),--source '$(SOURCE)') \
 		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') $(if $(KIND),--set 'stream.kind=$(KIND)') \
 		$(if $(SYMBOLS),--symbols '$(SYMBOLS)') $(if $(DAYS),--days '$(DAYS)')
 
@@ -63,7 +69,7 @@ test:
 
 bench:
 	@testkit/setup.sh bench
-	cargo build --release --bins -p sqep-cli -p sqep-csv -p sqep-parquet
+	$(build_programs)
 	cargo build --release -p sqep --example codec
 	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS) $(if $(filter no,$(PEERS)),--no-peers)
 
@@ -86,7 +92,7 @@ mutants:
 install: into = $(DESTDIR)$(1)
 install: share = $(DESTDIR)$(PREFIX)/share/sqep
 install:
-	$(if $(BINARIES),,cargo build --release --locked --bins -p sqep-cli -p sqep-csv -p sqep-parquet)
+	$(if $(BINARIES),,$(build_programs) --locked)
 	install -d '$(call into,$(PREFIX)/bin)' '$(call into,$(UNITDIR))' '$(call into,$(SYSCONFDIR)/sqep)' \
 		'$(call into,$(PREFIX)/lib/sysusers.d)' '$(call into,$(PREFIX)/lib/tmpfiles.d)' \
 		'$(share)/redis' '$(share)/prometheus' '$(share)/grafana'
@@ -103,7 +109,7 @@ install:
 	install -m 644 deploy/redis/* '$(share)/redis'
 	install -m 644 deploy/prometheus/* '$(share)/prometheus'
 	install -m 644 deploy/grafana/*.json '$(share)/grafana'
-	@for name in csv parquet; do \
+	@for name in $(CONNECTORS); do \
 		[ -e '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml ] || \
 			install -m 644 deploy/sqep-$$name.toml '$(call into,$(SYSCONFDIR)/sqep)'/$$name.toml || exit 1; \
 	done

@@ -43,7 +43,9 @@ fn refusal(text: &str, configs: &[PathBuf]) -> Result<String> {
 }
 
 fn example_configurations() -> Vec<PathBuf> {
-    ["sqep-csv.toml", "sqep-parquet.toml"].map(|name| root().join("deploy").join(name)).into()
+    ["sqep-csv.toml", "sqep-tushare.toml", "sqep-parquet.toml"]
+        .map(|name| root().join("deploy").join(name))
+        .into()
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sqep::{
-    app::CalendarSettings,
+    app::{CalendarSettings, SymbolSettings},
     redis::{RedisSettings, keys::StreamSettings},
 };
-use sqep_csv::config::{CsvSettings, SymbolSettings};
+use sqep_csv::config::CsvSettings;
 
 use crate::audit::settings::AuditSettings;
 
@@ -34,6 +34,12 @@ pub(crate) struct Config {
     /// Of consumers.
     #[serde(rename = "reader", skip_serializing)]
     _reader: IgnoredAny,
+    /// Of a producer.
+    #[serde(rename = "tushare", skip_serializing)]
+    _tushare: IgnoredAny,
+    /// Of producers.
+    #[serde(rename = "fetch", skip_serializing)]
+    _fetch: IgnoredAny,
     /// Of daemons.
     #[serde(rename = "http", skip_serializing)]
     _http: IgnoredAny,

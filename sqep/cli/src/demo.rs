@@ -5,6 +5,7 @@ mod flow;
 mod home;
 mod programs;
 mod report;
+mod service;
 
 use std::{
     future::Future,
@@ -47,6 +48,9 @@ pub(crate) struct DemoArgs {
     /// published again.
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
+    /// Where the bars come from. `tushare`: from a fake of Tushare Pro that serves the made-up market in this process.
+    #[arg(long, value_enum, default_value_t)]
+    source: Origin,
     /// Files of your own instead of a made-up market: a file, a folder or a pattern; repeatable.
     #[arg(long, value_name = "PATH")]
     csv: Vec<String>,
@@ -69,9 +73,25 @@ pub(crate) struct DemoArgs {
     pub(crate) common: sqep::app::Args,
 }
 
+/// Where the bars of a demo come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Origin {
+    /// Files.
+    #[default]
+    Csv,
+    /// A fake of Tushare Pro.
+    Tushare,
+}
+
 pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let programs =
-        Programs::find(args.producer.as_deref(), &args.consumer).map_err(|error| anyhow!(Usage(error)))?;
+    let tushare = args.source == Origin::Tushare;
+    if tushare && !(args.csv.is_empty() && args.dialect.is_none() && args.producer.is_none()) {
+        bail!(Usage(anyhow!(
+            "--source tushare serves a made-up market: leave out --csv, --dialect and --producer"
+        )));
+    }
+    let programs = Programs::find(tushare, args.producer.as_deref(), &args.consumer)
+        .map_err(|error| anyhow!(Usage(error)))?;
     let server = embedded::find().map_err(|error| anyhow!(Usage(error)))?;
     if args.common.check {
         info!("{} and all programs are there", server.display());
@@ -79,7 +99,11 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
     }
     let home = Home::take(&args.out)?;
     home.end_leftovers().await?;
-    let job = prepare(&args, config, &home, stop).await?;
+    let job = if tushare {
+        service::prepare(&args.market, config, &home).await?
+    } else {
+        prepare(&args, config, &home, stop).await?
+    };
     let folder = home.redis();
     let server = unless(stop, Embedded::start(&folder)).await??;
     say(&format!("redis     private, append-only file on, at {}", server.url()))?;
@@ -127,7 +151,7 @@ async fn prepare(
         {
             bail!(Usage(missing.into()));
         }
-        return Ok(Job { kind, dialect, paths, sides: None, rows: None });
+        return Ok(Job { kind, dialect, paths, sides: None, rows: None, service: None });
     }
     let kind = args.market.kind(config)?;
     let dialect = args.dialect.clone().unwrap_or_else(|| "tushare".to_owned());
@@ -167,7 +191,8 @@ async fn prepare(
         bytes(written.bytes),
     ))?;
     let paths = vec![out.to_string_lossy().into_owned()];
-    Ok(Job { kind, dialect, paths, sides: sides.then(|| sides_of(&out)), rows: Some(written.rows) })
+    let sides = sides.then(|| sides_of(&out));
+    Ok(Job { kind, dialect, paths, sides, rows: Some(written.rows), service: None })
 }
 
 /// The programs get absolute paths, so that a file has one name whatever folder a demo is started in.

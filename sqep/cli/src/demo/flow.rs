@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     home::Home,
     programs::{Connector, Programs, Running},
+    service::Service,
 };
 use crate::{
     generate::SIDE_NAMES,
@@ -48,6 +49,8 @@ pub(super) struct Job {
     pub(super) sides: Option<PathBuf>,
     /// Rows there will be, where that is known.
     pub(super) rows: Option<u64>,
+    /// Serves the bars, in place of files.
+    pub(super) service: Option<Service>,
 }
 
 /// How it went.
@@ -120,6 +123,10 @@ pub(super) async fn run(
 
 /// Starts `sqep-csv`, or what takes its place.
 fn producer(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> anyhow::Result<Running> {
+    if let (Some(service), Some(tushare)) = (&job.service, &programs.tushare) {
+        let arguments = [service.arguments(home), common(job, server)].concat();
+        return Running::start(tushare, &arguments, home);
+    }
     match &programs.producer {
         None => Running::start(&programs.csv, &csv_arguments(job, server), home),
         Some(own) => Running::start(&own.program, &producer_arguments(own, job, server), home),
@@ -147,7 +154,8 @@ fn totals(status: &StreamStatus) -> Totals {
     status.totals.clone().and_then(|totals| serde_json::from_value(totals).ok()).unwrap_or_default()
 }
 
-fn set(key: &str, value: &str) -> [String; 2] {
+/// A key of the configuration as arguments.
+pub(super) fn set(key: &str, value: &str) -> [String; 2] {
     ["--set".to_owned(), format!("{key}={value}")]
 }
 

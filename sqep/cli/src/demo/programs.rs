@@ -23,6 +23,8 @@ const QUOTED_LINES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) csv: PathBuf,
+    /// Asked for with `--source tushare`.
+    pub(super) tushare: Option<PathBuf>,
     pub(super) parquet: PathBuf,
     /// Instead of `sqep-csv`.
     pub(super) producer: Option<Connector>,
@@ -40,7 +42,11 @@ pub(super) struct Connector {
 
 impl Programs {
     /// Looks beside this program; a connector of one's own may also be given by its path.
-    pub(super) fn find(producer: Option<&str>, consumers: &[String]) -> anyhow::Result<Programs> {
+    pub(super) fn find(
+        tushare: bool,
+        producer: Option<&str>,
+        consumers: &[String],
+    ) -> anyhow::Result<Programs> {
         let own = std::env::current_exe().context("cannot tell where this program is")?;
         let folder = own.parent().map(Path::to_owned).unwrap_or_default();
         let beside = |name: &str| {
@@ -59,6 +65,7 @@ impl Programs {
         };
         Ok(Programs {
             csv: beside("sqep-csv")?,
+            tushare: tushare.then(|| beside("sqep-tushare")).transpose()?,
             parquet: beside("sqep-parquet")?,
             producer: producer.map(connector).transpose()?,
             consumers: consumers.iter().map(|text| connector(text)).collect::<anyhow::Result<_>>()?,

@@ -165,9 +165,9 @@ impl Outcome {
             |took: Duration| format!("{}, {} rows/s", seconds(took), count(rate(flow.run.read, took)));
         let mut lines = vec![format!("speed     {} rows read now", count(flow.run.read))];
         if flow.run.read > 0 {
-            lines.push(format!("  CSV to stream     {}", speed(flow.published)));
+            lines.push(format!("  source to stream  {}", speed(flow.published)));
             lines.push(format!(
-                "  CSV to archive    {} (the last batch waits 1 s for more)",
+                "  source to archive {} (the last batch waits 1 s for more)",
                 speed(flow.settled)
             ));
         }

@@ -1,0 +1,25 @@
+//! The service as tables. Knows how to ask it completely and within its limits; must not know what a bar is.
+//!
+//! [`service`](Client) asks for [`pages`] with [`http`], as often as the [`limiter`] lets it and [`retry`] says; [`reply`]
+//! reads what comes, [`error`] tells refusals apart, [`cache`] keeps answers, and [`apis`] is the service's contract as
+//! data.
+
+mod apis;
+mod cache;
+mod error;
+mod http;
+mod limiter;
+mod pages;
+mod reply;
+mod retry;
+mod service;
+mod settings;
+mod table;
+mod token;
+
+pub use apis::{APIS, Api, api, find};
+pub use error::{ApiError, Misfit, Reach};
+pub use service::{Ask, Client, Keep};
+pub use settings::{ClientSettings, UrlForm};
+pub use table::{Cell, CellError, Table};
+pub use token::Token;

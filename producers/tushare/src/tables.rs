@@ -1,0 +1,213 @@
+//! The tables that bars are made of, asked for by their purpose. Knows which API has what, and when an answer is the last
+//! word; must not know what is made of it.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime};
+use sqep::{Symbol, kind::Grid, shanghai};
+
+use crate::{
+    client::{ApiError, Ask, Client, Keep, Table, api},
+    config::AliasChoice,
+    known::{Names, Treatment, treated},
+    universe::{Codes, Universe},
+};
+
+/// The first day of `stock_st`; before it names tell.
+const ST_SINCE: Option<NaiveDate> = NaiveDate::from_ymd_opt(2016, 1, 1);
+/// Every list status: listed, delisted, paused, and approved but not yet listed.
+const STATUSES: [&str; 4] = ["L", "D", "P", "G"];
+
+/// What time it is in Shanghai.
+pub type Clock = Arc<dyn Fn() -> NaiveDateTime + Send + Sync>;
+
+/// Asks for tables.
+#[derive(Clone)]
+pub struct Tables {
+    client: Client,
+    clock: Clock,
+    alias: AliasChoice,
+    names: Arc<Mutex<Today<Names>>>,
+    universe: Arc<Mutex<Today<Universe>>>,
+    /// Whether it was told that names stand in for the list.
+    told: Arc<AtomicBool>,
+}
+
+/// Something that is good for a day.
+type Today<T> = Option<(NaiveDate, Arc<T>)>;
+
+fn of_today<T>(kept: &Mutex<Today<T>>, today: NaiveDate) -> Option<Arc<T>> {
+    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.as_ref().filter(|(of, _)| *of == today).map(|(_, kept)| Arc::clone(kept))
+}
+
+fn keep_today<T>(place: &Mutex<Today<T>>, today: NaiveDate, value: T) -> Arc<T> {
+    let value = Arc::new(value);
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some((today, Arc::clone(&value)));
+    value
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Tables {
+    /// Tables of this service, at the time of this clock.
+    pub fn new(client: Client, clock: Clock, alias: AliasChoice) -> Tables {
+        Tables { client, clock, alias, names: Arc::default(), universe: Arc::default(), told: Arc::default() }
+    }
+
+    /// The service.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What time it is in Shanghai.
+    pub fn now(&self) -> NaiveDateTime {
+        (self.clock)()
+    }
+
+    /// An answer about a day that is over counts if it was asked for after that day; about today, none kept counts.
+    fn keep(&self, last: NaiveDate, fresh: bool) -> Keep {
+        if fresh || last >= self.now().date() {
+            return Keep::Fresh;
+        }
+        Keep::Settled { since_ms: midnight_after(last) }
+    }
+
+    /// A table of a trade date.
+    pub async fn of_day(&self, name: &'static str, day: NaiveDate, fresh: bool) -> Result<Table, ApiError> {
+        let ask = Ask { api: api(name), params: vec![("trade_date", compact(day))] };
+        self.client.table(&ask, self.keep(day, fresh)).await
+    }
+
+    /// Day bars of an index.
+    pub async fn index(
+        &self,
+        symbol: Symbol,
+        from: NaiveDate,
+        to: NaiveDate,
+        fresh: bool,
+    ) -> Result<Table, ApiError> {
+        let params =
+            vec![("ts_code", symbol.to_string()), ("start_date", compact(from)), ("end_date", compact(to))];
+        self.client.table(&Ask { api: api("index_daily"), params }, self.keep(to, fresh)).await
+    }
+
+    /// Minute bars of a security: `stk_mins` or `idx_mins`.
+    pub async fn minutes(
+        &self,
+        name: &'static str,
+        grid: Grid,
+        symbol: Symbol,
+        from: NaiveDate,
+        to: NaiveDate,
+        fresh: bool,
+    ) -> Result<Table, ApiError> {
+        let params = vec![
+            ("ts_code", symbol.to_string()),
+            ("freq", format!("{}min", grid.minutes())),
+            ("start_date", format!("{from} 09:00:00")),
+            ("end_date", format!("{to} 16:00:00")),
+        ];
+        self.client.table(&Ask { api: api(name), params }, self.keep(to, fresh)).await
+    }
+
+    /// The latest minute of some securities.
+    pub async fn live(&self, grid: Grid, codes: String) -> Result<Table, ApiError> {
+        let params = vec![("ts_code", codes), ("freq", format!("{}MIN", grid.minutes()))];
+        self.client.table(&Ask { api: api("rt_min"), params }, Keep::No).await
+    }
+
+    /// Who is under special treatment on a day; `None`: the list is not there yet. Before there was a list, where it stays
+    /// empty, and for an account that may not ask for it, names tell.
+    pub async fn treatment(
+        &self,
+        codes: &Codes,
+        day: NaiveDate,
+        fresh: bool,
+    ) -> Result<Option<Treatment>, ApiError> {
+        if ST_SINCE.is_some_and(|since| day >= since) {
+            match self.of_day("stock_st", day, fresh).await {
+                Ok(table) if !table.rows.is_empty() => return Ok(treated(&table, codes)),
+                Ok(_) if day >= self.now().date() => return Ok(None),
+                Ok(_) => {}
+                Err(error @ ApiError::Permission { .. }) => {
+                    if !self.told.swap(true, Ordering::Relaxed) {
+                        tracing::warn!("{error}; special treatment is told by namechange instead");
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.names(codes).await?.on(day))
+    }
+
+    /// All name changes, read once a day.
+    async fn names(&self, codes: &Codes) -> Result<Arc<Names>, ApiError> {
+        let today = self.now().date();
+        if let Some(names) = of_today(&self.names, today) {
+            return Ok(names);
+        }
+        let table = self.list("namechange", Vec::new()).await?;
+        Ok(keep_today(&self.names, today, Names::new(&table, codes)))
+    }
+
+    /// A list that is good for a day.
+    async fn list(&self, name: &'static str, params: Vec<(&'static str, String)>) -> Result<Table, ApiError> {
+        let since_ms = midnight_after(self.now().date() - Days::new(1));
+        self.client.table(&Ask { api: api(name), params }, Keep::Settled { since_ms }).await
+    }
+
+    /// Who is listed, under which number, and when the exchanges trade, as far as the account may know it. Read once
+    /// a day.
+    pub async fn universe(&self) -> Result<Arc<Universe>, ApiError> {
+        let today = self.now().date();
+        if let Some(universe) = of_today(&self.universe, today) {
+            return Ok(universe);
+        }
+        let mut codes = Codes::new(self.alias);
+        if let Some(mapping) = allowed(self.list("bse_mapping", Vec::new()).await)? {
+            codes.serve(&mapping);
+        }
+        let mut basics = Vec::new();
+        for status in STATUSES {
+            let table = self.list("stock_basic", vec![("list_status", status.to_owned())]).await;
+            basics.extend(allowed(table)?);
+        }
+        let calendar = self.list("trade_cal", vec![("exchange", "SSE".to_owned())]).await;
+        let universe = Universe::new(codes, &basics, &allowed(calendar)?.unwrap_or_default());
+        Ok(keep_today(&self.universe, today, universe))
+    }
+}
+
+/// A list that the account may not ask for is done without; who is expected is unknown then.
+fn allowed(answer: Result<Table, ApiError>) -> Result<Option<Table>, ApiError> {
+    match answer {
+        Ok(table) => Ok(Some(table)),
+        Err(error @ ApiError::Permission { .. }) => {
+            tracing::warn!("{error}; days are published without being compared with it");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn compact(day: NaiveDate) -> String {
+    day.format("%Y%m%d").to_string()
+}
+
+/// Milliseconds since 1970 of the end of a day in Shanghai.
+fn midnight_after(day: NaiveDate) -> i64 {
+    shanghai::instant_ms((day + Days::new(1)).and_time(NaiveTime::MIN)).unwrap_or(i64::MAX)
+}
+
+/// The API of minute bars of the past.
+pub fn minutes_api(index: bool) -> &'static str {
+    if index { "idx_mins" } else { "stk_mins" }
+}
