@@ -34,7 +34,14 @@ impl Running {
         // The shell's word on the signal outlives it; the process stays the same. What it says has room of its own.
         let mut shell = Command::new("/bin/bash");
         shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\" > >(exec cat) 2>&1"]).arg(program(name)?);
-        Running::spawn(&mut shell, arguments, log)
+        let mut running = Running::spawn(&mut shell, arguments, log)?;
+        // As long as it is the shell, a limit would reach what carries its words, too.
+        let comm = format!("/proc/{}/comm", running.pid());
+        let is_shell = || std::fs::read_to_string(&comm).is_ok_and(|comm| !name.starts_with(comm.trim()));
+        while running.ended()?.is_none() && is_shell() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(running)
     }
 
     fn spawn(command: &mut Command, arguments: &[String], log: &Path) -> anyhow::Result<Running> {
