@@ -608,3 +608,49 @@ async fn while_a_group_is_given_the_past_the_live_one_stays_within_a_second() ->
     same(&world.archive("first")?, &world.archive("second")?);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_replayed_is_refused_and_what_was_given_is_not_given_again() -> anyhow::Result<()> {
+    let world = World::new(&["stream.partitions=2"]).await?;
+    world.publish(3, 20, 20)?;
+    let error = world.replay("second", &["--speed", "60x"])?.finish().expect_err("no pace").to_string();
+    assert!(error.contains("no order to keep pace with"), "{error}");
+    world.archive_and_trim()?;
+    let archive = world.path("first").display().to_string();
+    world.replay("second", &["--archive", &archive])?.finish()?;
+    world.replay("second", &["--archive", &archive])?.finish()?;
+    assert!(world.log("sqep").contains("all of this past was given"), "{}", world.log("sqep"));
+    let set = [format!("parquet.root={}", world.path("second").display()), "reader.group=second".to_owned()];
+    let error = world.start("sqep-parquet", &["--once", "--resume"], &set)?.finish().expect_err("no resume");
+    assert!(error.to_string().contains("is being given its past"), "{error}");
+    world.reader("second", true, &[])?.finish()?;
+    same(&world.archive("first")?, &world.archive("second")?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_by_gives_the_rest_of_the_past_when_the_first_is_killed() -> anyhow::Result<()> {
+    let world = World::new(&["stream.backlog_entries_max=4"]).await?;
+    world.publish(3, 60, 1_500)?;
+    world.archive_and_trim()?;
+    let archive = format!("reader.archive={}", world.path("first").display());
+    let more = ["reader.start=archive", &archive, "reader.lease_s_max=5", "parquet.records_max=1000"];
+    let mut first = world.reader("second", false, &more)?;
+    let (lane, replays) = ("sqep:{bar:1d:0}:replay:second", "sqep:{bar:1d:0}:replays");
+    until("the past is on its way", async || Ok(world.redis.command::<u64>(&["XLEN", lane]).await? > 0))
+        .await?;
+    let mut second = world.reader("second", false, &more)?;
+    let holds = || world.log("sqep-parquet").contains("another reader holds");
+    until("the second stands by", async || Ok(holds())).await?;
+    let given = world.redis.command::<u64>(&["HEXISTS", replays, "second"]).await? == 0;
+    assert!(!given, "the past was given before the second stood by");
+    first.kill()?;
+    until("the past is settled", async || {
+        assert_eq!(second.ended()?, None, "{}", world.log("sqep-parquet"));
+        Ok(world.redis.command::<u64>(&["HEXISTS", replays, "second"]).await? == 0)
+    })
+    .await?;
+    assert_eq!(second.terminate()?, 0);
+    same(&world.archive("first")?, &world.archive("second")?);
+    Ok(())
+}
