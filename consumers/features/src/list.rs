@@ -1,5 +1,5 @@
 //! The list of features as data: what each is, in what unit, within what range and from which bar on. Knows words and
-//! numbers; must not compute anything but the number of the set. The entries are in [`table`](crate::table).
+//! numbers; must not compute anything but the number of the set. The entries are in `table`.
 //!
 //! `schemas/feature_1d.toml` and `schemas/feature_1m.toml` say the same, and a test holds them together.
 

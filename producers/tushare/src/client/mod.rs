@@ -1,7 +1,7 @@
 //! The service as tables. Knows how to ask it completely and within its limits; must not know what a bar is.
 //!
-//! [`service`](Client) asks for [`pages`] with [`http`], as often as the [`limiter`] lets it and [`retry`] says; [`reply`]
-//! reads what comes, [`error`] tells refusals apart, [`cache`] keeps answers, and [`apis`] is the service's contract as
+//! [`service`](Client) asks for `pages` with `http`, as often as the `limiter` lets it and `retry` says; `reply`
+//! reads what comes, `error` tells refusals apart, `cache` keeps answers, and `apis` is the service's contract as
 //! data.
 
 mod apis;
