@@ -24,7 +24,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 
 fn sqep() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_sqep"));
-    for sibling in ["sqep-csv", "sqep-parquet"] {
+    for sibling in ["sqep-csv", "sqep-tushare", "sqep-parquet"] {
         let path = program.with_file_name(sibling);
         assert!(path.is_file(), "{} is missing: run cargo build --workspace first", path.display());
     }
@@ -96,6 +96,23 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(since.elapsed() < STOP_MAX, "{what} within {STOP_MAX:?}");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn the_same_market_comes_from_a_service_by_its_producer() {
+    let folder = TempDir::new().unwrap();
+    let size = ["--source", "tushare", "--symbols", "40", "--days", "20"];
+    agrees(&demo(folder.path(), &size).output().unwrap());
+    let held = archive(folder.path());
+    let traded = |bar: &DayBar| (bar.open, bar.high, bar.low, bar.close, bar.vol);
+    let made: BTreeMap<_, _> = market(40, 20).iter().map(|bar| (bar.key(), traded(bar))).collect();
+    // The service has the stocks, but for those that it says were delisted meanwhile.
+    assert!(held.len() > made.len() / 2, "{} of {}", held.len(), made.len());
+    let wrong = held.iter().find(|&bar| made.get(&bar.key()) != Some(&traded(bar)));
+    assert!(wrong.is_none(), "{wrong:?} is {:?}", wrong.and_then(|bar| made.get(&bar.key())));
+    assert!(held.iter().any(|bar| bar.adjust.is_some() && bar.buy_limit.is_some() && bar.st == Some(true)));
+    let wrong = demo(folder.path(), &["--source", "tushare", "--csv", "."]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 }
 
 #[test]
