@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQEP_PYTHON ?= $(CURDIR)/.venv/bin/python
 
 # Every program; what has a configuration of its own is called sqep-NAME.
-CONNECTORS := csv tushare parquet
+CONNECTORS := csv tushare qmt parquet
 PROGRAMS := sqep $(addprefix sqep-,$(CONNECTORS))
 build_programs = cargo build --release --bins -p sqep-cli $(addprefix -p sqep-,$(CONNECTORS))
 

@@ -66,10 +66,13 @@ reasons! {
     Suspended "suspended" Skip "a suspended security has no bar that day, however the vendor writes it";
     Duplicate "duplicate" Skip "the same row again";
     AfterHours "after_hours" Skip "after-hours fixed-price trading (15:05–15:30) is not part of the session";
+    Late "late" Skip "a live row of a minute that is closed already; corrections come from history";
+    Superseded "superseded" Skip "a later push of the same unfinished bar replaced this row";
     OutsideLimits "outside_limits" Warn "a traded price lies within the day's limits";
     JumpWithoutFactor "jump_without_factor" Warn "a close that leaves the band of any board without a change of factor";
     UnitUnchecked "unit_unchecked" Warn "without turnover the unit of volume cannot be proved";
     BeyondCalendar "beyond_calendar" Warn "a weekday after the last day the calendar knows; refresh it";
+    AmountRepaired "amount_repaired" Warn "a vendor kept turnover in 32 bits; the multiple of 2³² that fits price and volume was added";
 }
 
 impl Display for Reason {

@@ -270,6 +270,11 @@ impl Aliases {
         Some(self.pairs[at].2)
     }
 
+    /// The number a security had before `symbol`, and the day from which it goes by `symbol`.
+    pub fn former(&self, symbol: Symbol) -> Option<(Symbol, NaiveDate)> {
+        self.pairs.iter().find(|&&(_, new, _)| new == symbol).map(|&(old, _, since)| (old, since))
+    }
+
     /// How many renumberings the table holds.
     pub fn len(&self) -> usize {
         self.pairs.len()

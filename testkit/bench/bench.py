@@ -21,6 +21,8 @@ from ours import KIND, STREAM, Ours, Stage
 from server import AOF, Server
 
 DAYS = 1_000
+SYMBOLS_MAX = 5_500
+"""Securities of the market at most; a larger input has more days."""
 SAMPLE_FILES = 50
 """Files of the sample that tells Redis bytes a bar of a peer."""
 SIDE_BY_SIDE = "this project, side by side"
@@ -59,7 +61,7 @@ class Bench:
 
     def prepare(self) -> Stage:
         """Generates the input and counts it."""
-        days = min(DAYS, self.size)
+        days = min(max(DAYS, self.size // SYMBOLS_MAX), self.size)
         usage = self.ours.generate(self.input, max(1, self.size // days), days)
         self.totals = archive.input_totals(self.input)
         self.bars = self.totals[0]

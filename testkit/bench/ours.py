@@ -18,6 +18,8 @@ KIND = "bar_1d"
 WINDOW = 64
 """Entries a round trip, when entries are copied."""
 SETTLE_S_MAX = 600
+CODEC_BARS_MAX = 4_000_000
+"""Bars in memory at once."""
 GETS = 9
 """How often the same security is asked for."""
 
@@ -81,7 +83,7 @@ class Ours:
         """Each stage alone, the output of one being the input of the next."""
         yield stage("read, parse, check", bars, run(self.csv(server, folder, "--dry-run"), self.log))
         yield stage("read, parse, check, publish", bars, run(self.csv(server, folder), self.log))
-        yield from codec(self.programs / "examples" / "codec", bars)
+        yield from codec(self.programs / "examples" / "codec", min(bars, CODEC_BARS_MAX))
         yield from copy(server.client, bars)
         yield stage("deliver to Parquet", bars, run(self.parquet(server, root, "--once"), self.log))
         yield stage("compact", bars, run(self.compact(root), self.log))

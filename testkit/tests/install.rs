@@ -58,9 +58,12 @@ fn everything_is_put_in_place_and_what_the_operator_changed_stays() {
     install(&[("DESTDIR", folder.path())]);
     assert_eq!(
         files(&folder.path().join("usr/local/bin")),
-        ["sqep", "sqep-csv", "sqep-parquet", "sqep-tushare"]
+        ["sqep", "sqep-csv", "sqep-parquet", "sqep-qmt", "sqep-tushare"]
     );
-    assert_eq!(files(&folder.path().join("etc/sqep")), ["csv.toml", "parquet.toml", "tushare.toml"]);
+    assert_eq!(
+        files(&folder.path().join("etc/sqep")),
+        ["csv.toml", "parquet.toml", "qmt.toml", "tushare.toml"]
+    );
     let sources = files(&root().join("deploy/systemd"));
     let units = files(&folder.path().join("usr/local/lib/systemd/system"));
     let is_unit = |name: &&String| name.contains("@.");

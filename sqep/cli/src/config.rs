@@ -37,7 +37,13 @@ pub(crate) struct Config {
     /// Of a producer.
     #[serde(rename = "tushare", skip_serializing)]
     _tushare: IgnoredAny,
-    /// Of producers.
+    /// Of a producer.
+    #[serde(rename = "qmt", skip_serializing)]
+    _qmt: IgnoredAny,
+    /// Of a producer.
+    #[serde(rename = "agent", skip_serializing)]
+    _agent: IgnoredAny,
+    /// Of a producer.
     #[serde(rename = "fetch", skip_serializing)]
     _fetch: IgnoredAny,
     /// Of daemons.

@@ -1,0 +1,169 @@
+//! Which files of QMT's and TDX's folders hold bars, and of what. Knows names and folders; must not open a file.
+//!
+//! `datadir/{SH|SZ|BJ}/{60|300|86400}/CODE.DAT` and `vipdoc/{sh|sz|bj}/{lday|minline|fzline}/{sh|sz|bj}CODE.{day|lc1|lc5}`,
+//! in either case: the folders travel between Windows and Linux. Ticks, futures and everything else there is passed over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use sqep::{Exchange, Symbol, symbol::Class};
+use tracing::warn;
+
+use crate::format::Format;
+
+/// Folders below the one that is named.
+const DEPTH_FOLDERS_MAX: usize = 8;
+
+/// A file of bars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose bars.
+    pub symbol: Symbol,
+    /// In which form.
+    pub format: Format,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970 at which it was changed last.
+    pub changed_ns: u64,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Files by security.
+    pub files: BTreeMap<Symbol, Input>,
+    /// Files of securities that SQEP does not carry: B shares, bonds and codes of no known range.
+    pub passed_over: usize,
+    /// Folders and files that could not be looked at.
+    pub failed: Vec<FilesError>,
+}
+
+/// Why a path could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{} could not be looked at", path.display())]
+pub struct FilesError {
+    /// The path.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    error: std::io::Error,
+}
+
+/// Looks for files of a form below the paths; `wanted` empty means every security. A path may also be such a file.
+pub fn find(paths: &[String], format: Format, wanted: &BTreeSet<Symbol>) -> Found {
+    let mut found = Found::default();
+    for path in paths {
+        Walk { format, wanted, found: &mut found }.enter(Path::new(path), 0);
+    }
+    found
+}
+
+struct Walk<'a> {
+    format: Format,
+    wanted: &'a BTreeSet<Symbol>,
+    found: &'a mut Found,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, path: &Path, depth: usize) {
+        let told = |error| FilesError { path: path.to_owned(), error };
+        match fs::metadata(path) {
+            Ok(data) if data.is_dir() && depth <= DEPTH_FOLDERS_MAX => match fs::read_dir(path) {
+                Ok(entries) => entries.flatten().for_each(|entry| self.enter(&entry.path(), depth + 1)),
+                Err(error) => self.found.failed.push(told(error)),
+            },
+            Ok(data) if data.is_file() => self.take(path, &data),
+            Ok(_) => {}
+            Err(error) => self.found.failed.push(told(error)),
+        }
+    }
+
+    fn take(&mut self, path: &Path, data: &fs::Metadata) {
+        let Some(symbol) = symbol_of(path, self.format) else { return };
+        if !self.wanted.is_empty() && !self.wanted.contains(&symbol) {
+            return;
+        }
+        if matches!(symbol.class(), Class::BShare | Class::Bond | Class::Other) {
+            self.found.passed_over += 1;
+            return;
+        }
+        let changed = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let changed_ns = changed.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+        let input =
+            Input { path: path.to_owned(), symbol, format: self.format, size: data.len(), changed_ns };
+        match self.found.files.get(&symbol) {
+            // Two names of one file, as a copy between systems leaves them: the one with more in it counts.
+            Some(other) if other.path != input.path => {
+                let (kept, left) = if (other.size, &other.path) >= (input.size, &input.path) {
+                    (other.clone(), input)
+                } else {
+                    (input, other.clone())
+                };
+                warn!(
+                    "{} and {} are both {symbol}: the larger is read",
+                    left.path.display(),
+                    kept.path.display()
+                );
+                self.found.files.insert(symbol, kept);
+            }
+            _ => drop(self.found.files.insert(symbol, input)),
+        }
+    }
+}
+
+/// The security of a file of this form; `None`: it is none.
+fn symbol_of(path: &Path, format: Format) -> Option<Symbol> {
+    let stem = path.file_stem()?.to_str()?;
+    let extension = path.extension()?.to_str()?;
+    let named = |name: &str| extension.eq_ignore_ascii_case(name);
+    match format {
+        Format::Dat(seconds) => {
+            let mut folders = path.ancestors().skip(1).filter_map(|folder| folder.file_name()?.to_str());
+            let (span, market) = (folders.next()?, folders.next()?);
+            // Only the short names are folders of QMT.
+            let exchange =
+                Exchange::ALL.into_iter().find(|known| known.suffix().eq_ignore_ascii_case(market))?;
+            let code = stem.len() == 6 && stem.bytes().all(|byte| byte.is_ascii_digit());
+            (named("dat") && span.parse() == Ok(seconds) && code).then_some(())?;
+            Symbol::new(exchange, stem.parse().ok()?)
+        }
+        Format::TdxDay => named("day").then(|| stem.parse().ok())?,
+        Format::TdxMinute(1) => named("lc1").then(|| stem.parse().ok())?,
+        Format::TdxMinute(_) => named("lc5").then(|| stem.parse().ok())?,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_folders_say_what_a_file_is() {
+        let of = |path: &str, format| symbol_of(Path::new(path), format).map(|symbol| symbol.to_string());
+        let dat = Format::Dat(86_400);
+        for (path, format, symbol) in [
+            ("d/SH/86400/600000.DAT", dat, Some("600000.SH")),
+            ("d/sz/86400/000001.dat", dat, Some("000001.SZ")),
+            ("d/BJ/86400/920002.Dat", dat, Some("920002.BJ")),
+            ("d/SH/60/600000.DAT", dat, None),
+            ("d/SF/86400/600000.DAT", dat, None),
+            ("d/SH/0/600000/20250102.dat", dat, None),
+            ("d/SH/86400/600000.DAT.tmp", dat, None),
+            ("d/SH/86400/6000001.DAT", dat, None),
+            ("v/sh/lday/sh600000.day", Format::TdxDay, Some("600000.SH")),
+            ("v/SZ/LDAY/SZ000001.DAY", Format::TdxDay, Some("000001.SZ")),
+            ("v/ds/lday/74#AAPL.day", Format::TdxDay, None),
+            ("v/sh/minline/sh688001.lc1", Format::TdxMinute(1), Some("688001.SH")),
+            ("v/sh/fzline/sh510300.lc5", Format::TdxMinute(5), Some("510300.SH")),
+            ("v/sh/fzline/sh510300.lc5", Format::TdxMinute(1), None),
+        ] {
+            assert_eq!(of(path, format).as_deref(), symbol, "{path}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Lines of an agent on their way into a chunk: codes to securities, rows to the board, final bars to records. Knows what
+//! the sources of lines have in common; must not know where lines come from.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    marker::PhantomData,
+    mem,
+    sync::Arc,
+};
+
+use chrono::NaiveDateTime;
+use sqep::{
+    Chunk, Kind, Reason, Refusal, Symbol,
+    check::Finding,
+    record::Cell,
+    symbol::{Aliases, SymbolError},
+};
+use tracing::warn;
+
+use crate::{
+    bar::Bar,
+    board::{Board, Outcome, Rules},
+    config::{AliasChoice, QmtSettings},
+    protocol::{Bars, Period},
+    units::VolUnit,
+};
+
+/// Characters of a line that does not read in its letter.
+const RAW_CHARS_MAX: usize = 1_000;
+/// Names of types and periods that are remembered, so that each is told once.
+const TOLD_MAX: usize = 64;
+/// Spellings of codes that are remembered.
+const CODES_MAX: usize = 20_000;
+
+/// Turns lines into chunks.
+#[derive(Debug)]
+pub struct Intake<R> {
+    /// Which bars are final.
+    pub board: Board,
+    /// The stream's period.
+    pub period: Period,
+    /// What came since the last chunk.
+    pub outcome: Outcome,
+    /// Securities whose state has changed since.
+    touched: BTreeSet<Symbol>,
+    alias: AliasChoice,
+    aliases: Aliases,
+    codes: HashMap<String, Result<Symbol, SymbolError>>,
+    told: BTreeSet<String>,
+    record: PhantomData<R>,
+}
+
+impl<R: Bar> Intake<R> {
+    /// An intake for a stream of `kind`.
+    pub fn new(kind: Kind, period: Period, settings: &QmtSettings, alias: AliasChoice) -> Intake<R> {
+        Intake {
+            board: Board::new(Rules::new(kind, settings)),
+            period,
+            outcome: Outcome::default(),
+            touched: BTreeSet::new(),
+            alias,
+            aliases: Aliases::published(),
+            codes: HashMap::new(),
+            told: BTreeSet::new(),
+            record: PhantomData,
+        }
+    }
+
+    /// Takes the rows of a line.
+    pub fn bars(&mut self, bars: &Bars, unit: VolUnit, now: Option<NaiveDateTime>) {
+        if bars.period != self.period {
+            return self.tell(&format!("bars of {}: the stream takes {}", bars.period, self.period));
+        }
+        let symbol = match self.symbol(&bars.code) {
+            Ok(symbol) => symbol,
+            Err(error) => {
+                let rows = u64::try_from(bars.rows.len()).unwrap_or(u64::MAX).max(1);
+                return self.refuse(0, rows, &bars.code, Reason::SymbolIllegal, error.to_string(), "");
+            }
+        };
+        self.touched.insert(symbol);
+        for row in &bars.rows {
+            self.board.take(symbol, *row, bars.src, unit, now, &mut self.outcome);
+        }
+    }
+
+    fn symbol(&mut self, code: &str) -> Result<Symbol, SymbolError> {
+        if let Some(known) = self.codes.get(code) {
+            return known.clone();
+        }
+        let symbol = code.parse();
+        if self.codes.len() < CODES_MAX {
+            self.codes.insert(code.to_owned(), symbol.clone());
+        }
+        symbol
+    }
+
+    /// Refuses a line that does not read.
+    pub fn unread(&mut self, number: u64, line: &[u8], why: &str) {
+        let raw: String = String::from_utf8_lossy(line).chars().take(RAW_CHARS_MAX).collect();
+        self.refuse(number, 1, "", Reason::RowIllegal, why.to_owned(), &raw);
+    }
+
+    fn refuse(&mut self, row: u64, rows: u64, symbol: &str, reason: Reason, value: String, raw: &str) {
+        let findings = vec![Finding { reason, field: String::new(), value }];
+        self.outcome.refused.push(Refusal {
+            row,
+            rows,
+            symbol: symbol.to_owned(),
+            findings,
+            raw: raw.to_owned(),
+        });
+    }
+
+    /// Says something strange, once.
+    pub fn tell(&mut self, strange: &str) {
+        if self.told.len() < TOLD_MAX && self.told.insert(strange.to_owned()) {
+            warn!("an agent sends {strange}; it is left out");
+        }
+    }
+
+    /// Closes what is due.
+    pub fn due(&mut self, now: NaiveDateTime, heard: NaiveDateTime) {
+        let before = self.outcome.bars.len() + self.outcome.refused.len();
+        self.board.due(now, heard, &mut self.outcome);
+        self.touch_since(before);
+    }
+
+    /// Closes everything.
+    pub fn close_all(&mut self) {
+        let before = self.outcome.bars.len() + self.outcome.refused.len();
+        self.board.close_all(&mut self.outcome);
+        self.touch_since(before);
+    }
+
+    fn touch_since(&mut self, before: usize) {
+        if self.outcome.rows() > before {
+            self.touched.extend(self.outcome.bars.iter().map(|bar| bar.symbol));
+            let refused =
+                self.outcome.refused.iter().filter_map(|refusal| refusal.symbol.parse::<Symbol>().ok());
+            self.touched.extend(refused);
+        }
+    }
+
+    /// Securities whose state has changed since the last call.
+    pub fn touched(&mut self) -> BTreeSet<Symbol> {
+        mem::take(&mut self.touched)
+    }
+
+    /// Everything since the last chunk, without a cursor.
+    pub fn chunk(&mut self, origin: &Arc<str>) -> Chunk<R> {
+        let Outcome { bars, refused, skipped, .. } = mem::take(&mut self.outcome);
+        let mut chunk = Chunk::empty(origin);
+        chunk.records = bars.iter().map(R::of).collect();
+        if self.alias == AliasChoice::Current {
+            for record in &mut chunk.records {
+                let current = self.aliases.current(record.symbol());
+                if current != record.symbol() {
+                    record.set(0, Cell::Symbol(current));
+                }
+            }
+        }
+        (chunk.refused, chunk.skipped) = (refused, skipped);
+        chunk
+    }
+}

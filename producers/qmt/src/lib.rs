@@ -1,0 +1,35 @@
+//! Bars of QMT: from an agent beside QMT that dials out, and from the local data files of QMT and TDX.
+//!
+//! A file's way: [`files`] finds it, [`format`](mod@format) decodes its records ([`dat`], [`tdx`]), [`survey`](mod@survey)
+//! judges them together, [`file`](mod@file) hands them out, [`folder`] brings files in order and [`ledger`] keeps how
+//! far each got.
+//!
+//! A line's way: [`listen`](mod@listen) reads it from a connection that [`session`] lets in, or [`recording`] from a
+//! file; [`protocol`] says what it is, [`board`] which bars are final, [`intake`] makes records of them, and [`live`] asks
+//! for what is missing, which [`gaps`] keeps and [`daily`] finds.
+
+pub mod bar;
+pub mod board;
+pub mod clock;
+pub mod config;
+pub mod daily;
+pub mod dat;
+pub mod day;
+pub mod file;
+pub mod files;
+pub mod folder;
+pub mod format;
+pub mod gaps;
+pub mod intake;
+pub mod ledger;
+pub mod listen;
+pub mod live;
+pub mod protocol;
+pub mod recording;
+pub mod secret;
+pub mod session;
+pub mod stdin;
+pub mod survey;
+pub mod tdx;
+pub mod tls;
+pub mod units;

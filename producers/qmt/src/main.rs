@@ -1,0 +1,197 @@
+//! `sqep-qmt`: publishes bars of QMT. Knows arguments, what is printed and exit codes; everything else is the library's.
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use chrono::NaiveDateTime;
+use clap::Parser;
+use sqep::{
+    DayBar, Kind, MinuteBar, Source, Totals,
+    app::{self, App, Args, Usage},
+};
+use sqep_qmt::{
+    bar::Bar,
+    clock::Clock,
+    config::{Config, SourceChoice},
+    folder::{FolderPlan, FolderSource},
+    listen::listen,
+    live::{LivePlan, LiveSource},
+    recording::{RecordingPlan, RecordingSource},
+    secret::Token,
+    session::Door,
+    stdin::Kept,
+    tls,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// Publishes bars of QMT to an SQEP stream: from an agent beside QMT, or from the files that QMT or TDX keep.
+#[derive(Debug, Parser)]
+#[command(name = "sqep-qmt", version)]
+struct Cli {
+    #[command(flatten)]
+    common: Args,
+    /// Pretends that it is this time in Shanghai, such as 2025-01-02T09:25:00: to rehearse a session with a recording or a
+    /// stand-in for QMT.
+    #[arg(long, value_name = "TIME")]
+    rehearse: Option<NaiveDateTime>,
+    /// How many times as fast the time of a rehearsal runs.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "rehearse")]
+    speed: u32,
+    /// Folders, files, or - for standard input; added to qmt.paths.
+    #[arg(value_name = "PATH")]
+    paths: Vec<String>,
+}
+
+impl AsRef<Args> for Cli {
+    fn as_ref(&self) -> &Args {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    app::main(run)
+}
+
+async fn run(mut app: App<Cli, Config>) -> anyhow::Result<()> {
+    app.config.qmt.paths.append(&mut app.args.paths);
+    app.config.qmt.check(app.config.stream.kind).map_err(Usage)?;
+    let job = Job { app };
+    match job.app.config.stream.kind {
+        Kind::BarDay => job.run::<DayBar>().await,
+        _ => job.run::<MinuteBar>().await,
+    }
+}
+
+/// One run of the program.
+struct Job {
+    app: App<Cli, Config>,
+}
+
+impl Job {
+    async fn run<R: Bar>(&self) -> anyhow::Result<()> {
+        if self.app.args.common.check {
+            return self.check().await;
+        }
+        match self.app.config.qmt.source {
+            SourceChoice::Dat | SourceChoice::Tdx => self.folder::<R>().await,
+            SourceChoice::Recording => self.recording::<R>().await,
+            SourceChoice::Agent => self.agent::<R>().await,
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        let args = &self.app.args;
+        args.rehearse.map_or_else(Clock::system, |start| Clock::rehearsal(start, args.speed))
+    }
+
+    async fn folder<R: Bar>(&self) -> anyhow::Result<()> {
+        let (config, once) = (&self.app.config, self.app.args.common.once);
+        let plan = FolderPlan::new(&config.qmt, config.symbol.alias, config.stream.kind, once, self.clock());
+        let Some(plan) = plan.map_err(Usage)? else { return Ok(()) };
+        let mut source = FolderSource::<R>::new(plan);
+        self.publish(&mut source).await?;
+        let summary = source.summary();
+        say(&format!(
+            "files: {} published, {} unchanged, {} refused whole, {} not read, {} passed over (bonds, B shares and others)",
+            summary.files, summary.unchanged, summary.refused, summary.failed, summary.passed_over
+        ));
+        if summary.refused + summary.failed > 0 {
+            bail!("files refused: {}, not read: {}; they are named above", summary.refused, summary.failed);
+        }
+        Ok(())
+    }
+
+    async fn agent<R: Bar>(&self) -> anyhow::Result<()> {
+        let config = &self.app.config;
+        let (door, tls) = door(config)?;
+        let listener = TcpListener::bind(&config.agent.listen)
+            .await
+            .with_context(|| format!("cannot listen at agent.listen {}", config.agent.listen))?;
+        say(&format!("listening for agents at {}", listener.local_addr()?));
+        let stop = self.app.stop.clone();
+        let plan = LivePlan {
+            settings: config.qmt.clone(),
+            agent: config.agent.clone(),
+            alias: config.symbol.alias,
+            kind: config.stream.kind,
+            calendar: config.calendar.load().map_err(Usage)?,
+            once: self.app.args.common.once,
+            clock: self.clock(),
+        };
+        let events = listen(listener, door, config.agent.clone(), tls, stop);
+        self.publish(&mut LiveSource::<R>::new(plan, events).map_err(Usage)?).await.map(drop)
+    }
+
+    async fn recording<R: Bar>(&self) -> anyhow::Result<()> {
+        let (config, once) = (&self.app.config, self.app.args.common.once);
+        let (paths, kept) = kept(&config.qmt.paths)?;
+        let plan = RecordingPlan {
+            paths,
+            passing: kept.as_ref().map(|kept| kept.path().to_owned()),
+            settings: config.qmt.clone(),
+            alias: config.symbol.alias,
+            kind: config.stream.kind,
+            line_bytes_max: config.agent.line_bytes_max,
+            rescan: Duration::from_secs(config.qmt.rescan_s),
+            once,
+        };
+        self.publish(&mut RecordingSource::<R>::new(plan).map_err(Usage)?).await.map(drop)
+    }
+
+    /// Finds what is wrong without writing anything.
+    async fn check(&self) -> anyhow::Result<()> {
+        let config = &self.app.config;
+        if config.qmt.source == SourceChoice::Agent {
+            door(config)?;
+        }
+        config.outward(&self.app.meters).check().await?;
+        say("configuration and server are in order");
+        Ok(())
+    }
+
+    async fn publish<S: Source>(&self, source: &mut S) -> anyhow::Result<Totals> {
+        let (config, once) = (&self.app.config, self.app.args.common.once);
+        self.app.serve(&config.http).await?;
+        let outward = config.outward(&self.app.meters);
+        let totals = outward.publish(source, &config.qmt.name, once, &self.app.stop, |_| {}).await?;
+        say(&format!(
+            "stream: read {} = appended {} + refused {} + skipped {} in {} entries",
+            totals.read,
+            totals.appended,
+            totals.refused(),
+            totals.skipped(),
+            totals.entries
+        ));
+        if self.app.stop.is_cancelled() && once {
+            bail!("stopped before the end; run it again for the rest");
+        }
+        Ok(totals)
+    }
+}
+
+/// Who is let in, and by which certificate.
+fn door(config: &Config) -> anyhow::Result<(Door, Option<TlsAcceptor>)> {
+    let token = Token::find(&config.agent.token, config.agent.token_file.as_deref()).map_err(Usage)?;
+    let tls = tls::acceptor(&config.agent).map_err(Usage)?;
+    Ok((Door { token, unit: config.qmt.vol_unit }, tls))
+}
+
+/// The paths, with standard input kept in a file that goes away with it.
+fn kept(paths: &[String]) -> anyhow::Result<(Vec<PathBuf>, Option<Kept>)> {
+    let mut kept = None;
+    let mut found = Vec::new();
+    for path in paths {
+        if path == "-" {
+            found.push(kept.insert(Kept::of(std::io::stdin().lock())?).path().to_owned());
+        } else {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok((found, kept))
+}
+
+/// A line on standard output; where nobody listens any more, nobody is told.
+fn say(line: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{line}").context("standard output"));
+}

@@ -1,0 +1,273 @@
+//! The program and agents that dial it: who is let in, who is not, and that the one does not suffer from the other.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::{Rig, at};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+use sqep::{Kind, MinuteBar, kind::Grid, shanghai};
+
+const TOKEN: &str = "0123456789abcdef0123";
+const MINUTES: Kind = Kind::BarMinute(Grid::M1);
+
+/// The program, listening.
+struct Program {
+    child: Child,
+    address: String,
+}
+
+impl Program {
+    fn start(rig: &Rig, more: &[&str]) -> Program {
+        let fixed = [
+            "--set",
+            "agent.listen=127.0.0.1:0",
+            "--set",
+            "stream.kind=bar:1m",
+            "--set",
+            "qmt.codes=600000.SH,000001.SZ",
+        ];
+        let mut command = rig.command(&[&fixed[..], more].concat());
+        command.env("SQEP__AGENT__TOKEN", TOKEN).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        assert!(address.contains(':'), "{line:?} {}", errors(&mut child));
+        Program { child, address }
+    }
+
+    fn dial(&self) -> Agent<TcpStream> {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Agent { stream: BufReader::new(stream) }
+    }
+
+    /// An agent that is in and was told what to do.
+    fn enter(&self, name: &str) -> (Agent<TcpStream>, Value) {
+        let mut agent = self.dial();
+        agent.say(&hello(name, TOKEN));
+        assert_eq!(agent.hear()["t"], "ok");
+        assert_eq!(agent.hear()["t"], "sub");
+        let hist = agent.hear();
+        assert_eq!(hist["t"], "hist", "{hist}");
+        (agent, hist)
+    }
+}
+
+fn errors(child: &mut Child) -> String {
+    drop(child.kill());
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The other side, spoken by hand.
+struct Agent<S> {
+    stream: BufReader<S>,
+}
+
+impl<S: Read + Write> Agent<S> {
+    fn say(&mut self, line: &Value) {
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next line that is no acknowledgement; null when the connection has ended.
+    fn hear(&mut self) -> Value {
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line).unwrap_or(0) == 0 {
+                return Value::Null;
+            }
+            let value: Value = serde_json::from_str(&line).unwrap();
+            if value["t"] != "ack" {
+                return value;
+            }
+        }
+    }
+
+    fn history(&mut self, req: &Value, code: &str, minutes: &[&str]) {
+        let row = |minute: &&str| {
+            let time = shanghai::instant_ms(at(&format!("2025-01-02T{minute}:00"))).unwrap();
+            json!({"time": time, "open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0, "volume": 5, "amount": 5000.0})
+        };
+        let rows: Vec<Value> = minutes.iter().map(row).collect();
+        self.say(
+            &json!({"t":"bars","seq":2,"period":"1m","src":"history","req":req,"code":code,"rows":rows}),
+        );
+        self.say(&json!({"t":"done","req":req,"rows":rows.len()}));
+    }
+}
+
+fn hello(name: &str, token: &str) -> Value {
+    json!({"t":"hello","v":1,"agent":name,"session":"s1","token":token,"api":"xtdata","unit":{"volume":"lot"}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_asked_for_history_and_its_bars_come_onto_the_stream_once() {
+    let rig = Rig::start().await;
+    let mut program = Program::start(&rig, &["--once"]);
+    let (mut agent, hist) = program.enter("pc1");
+    assert_eq!((&hist["period"], hist["codes"].as_array().unwrap().len()), (&json!("1m"), 2));
+    agent.history(&hist["req"], "600000.SH", &["09:30", "09:31", "09:32"]);
+    assert_eq!(agent.hear(), Value::Null, "a run with --once ends when the gaps are filled");
+    assert!(program.child.wait().unwrap().success());
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    assert_eq!((stream.count, stream.rows.len()), (3, 3));
+
+    let mut program = Program::start(&rig, &["--once"]);
+    let mut agent = program.dial();
+    agent.say(&hello("pc1", TOKEN));
+    let heard: Vec<Value> = (0..3).map(|_| agent.hear()).collect();
+    // The one security goes on behind its mark, the other from today; what overlaps is not published again.
+    let hist = heard.iter().find(|line| line["t"] == "hist").unwrap();
+    assert_eq!(hist["start"], "20250102093300", "{heard:?}");
+    agent.history(&hist["req"], "600000.SH", &["09:31", "09:32", "09:33"]);
+    assert_eq!(agent.hear(), Value::Null);
+    assert!(program.child.wait().unwrap().success());
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    assert_eq!((stream.count, stream.rows.len()), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_harms_nobody_who_is_in() {
+    let rig = Rig::start().await;
+    let limits = ["--set", "agent.hello_s_max=1", "--set", "agent.connections_max=4"];
+    let program = Program::start(&rig, &limits);
+    let (mut first, hist) = program.enter("pc1");
+
+    let mut second = program.dial();
+    second.say(&hello("pc1", TOKEN));
+    assert_eq!(second.hear(), json!({"t":"bye","reason":"taken"}), "one of a name");
+    assert_eq!(second.hear(), Value::Null, "and the connection ends");
+
+    let mut wrong = program.dial();
+    wrong.say(&hello("pc2", "0123456789abcdef0124"));
+    assert_eq!(wrong.hear(), json!({"t":"bye","reason":"token"}));
+
+    // A slow loris: bytes that trickle in, and never a line.
+    let mut slow = program.dial();
+    let began = Instant::now();
+    slow.stream.get_mut().write_all(b"{\"t\":\"hel").unwrap();
+    assert_eq!(slow.hear(), json!({"t":"bye","reason":"silence"}));
+    assert!(began.elapsed() < Duration::from_secs(10));
+
+    // 100 MiB without an end: it is cut off long before.
+    let mut long = program.dial();
+    let block = vec![b'x'; 1 << 20];
+    let sent = (0..100).take_while(|_| long.stream.get_mut().write_all(&block).is_ok()).count();
+    assert!(sent < 100, "{sent} MiB were taken");
+
+    let crowd: Vec<_> = (0..6).map(|_| program.dial()).collect();
+    let mut refused = 0;
+    for mut one in crowd {
+        refused += usize::from(one.hear() == json!({"t":"bye","reason":"full"}));
+    }
+    assert!(refused >= 3, "{refused} of six beside the one that is in");
+
+    first.history(&hist["req"], "600000.SH", &["09:30", "09:31"]);
+    first.say(&json!({"t":"hb","seq":9,"now":0,"connected":true}));
+    let mut line = String::new();
+    first.stream.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), r#"{"t":"ack","seq":9}"#, "the first is heard as before");
+    drop(first);
+    // Its name is free again.
+    let again = (0..50).find_map(|_| {
+        let mut agent = program.dial();
+        agent.say(&hello("pc1", TOKEN));
+        (agent.hear()["t"] == "ok").then_some(())
+    });
+    assert!(again.is_some());
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    assert_eq!(stream.rows.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_or_a_flood_of_lines_over_the_limit_ends_the_connection() {
+    let rig = Rig::start().await;
+    let limits = ["--set", "agent.line_bytes_max=2000", "--set", "agent.lines_per_s_max=20"];
+    let program = Program::start(&rig, &limits);
+    let (mut agent, _) = program.enter("pc1");
+    agent.say(&json!({"t":"hb","now":0,"pad":"x".repeat(3_000)}));
+    assert_eq!(agent.hear(), json!({"t":"bye","reason":"line"}));
+    let (mut agent, _) = program.enter("pc2");
+    for _ in 0..400 {
+        let line = json!({"t":"instrument","day":"20250102","code":"600000.SH"});
+        if agent.stream.get_mut().write_all(format!("{line}\n").as_bytes()).is_err() {
+            break;
+        }
+    }
+    let last =
+        std::iter::repeat_with(|| agent.hear()).find(|line| line.is_null() || line["t"] == "bye").unwrap();
+    assert!(last.is_null() || last["reason"] == "rate", "{last}");
+    let (mut agent, _) = program.enter("pc3");
+    agent.stream.get_mut().write_all(b"no json\n").unwrap();
+    assert_eq!(agent.hear(), json!({"t":"bye","reason":"json"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_a_short_one_or_half_a_certificate_is_wrong_configuration() {
+    let rig = Rig::start().await;
+    let base = ["--once", "--set", "stream.kind=bar:1m", "--set", "agent.listen=127.0.0.1:0"];
+    for (token, more, part) in [
+        ("", vec![], "no token for agents"),
+        ("short", vec![], "fewer than 16 characters"),
+        (TOKEN, vec!["--set", "agent.tls_cert_file=/x"], "set agent.tls_key_file"),
+        (TOKEN, vec!["--set", "stream.kind=bar:1d"], "an agent gives minutes"),
+        ("", vec!["--set", "agent.token=0123456789abcdef0123"], "shows a secret"),
+    ] {
+        let mut command = rig.command(&[&base[..], more.as_slice()].concat());
+        let output = command.env("SQEP__AGENT__TOKEN", token).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(part), "{part} in {text}");
+        assert!(!text.contains(TOKEN), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_the_listener_speaks_tls_and_nothing_else() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let cert_set = format!("agent.tls_cert_file={}", cert.display());
+    let key_set = format!("agent.tls_key_file={}", key.display());
+    let program =
+        Program::start(&rig, &["--set", &cert_set, "--set", &key_set, "--set", "agent.hello_s_max=1"]);
+    let mut plain = program.dial();
+    plain.say(&hello("pc1", TOKEN));
+    let mut answer = Vec::new();
+    drop(plain.stream.read_to_end(&mut answer));
+    assert!(!answer.starts_with(b"{"), "no word in the clear");
+
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let stream = TcpStream::connect(&program.address).unwrap();
+    let mut agent = Agent { stream: BufReader::new(StreamOwned::new(client, stream)) };
+    agent.say(&hello("pc1", TOKEN));
+    assert_eq!(agent.hear(), json!({"t":"ok","v":1,"session":"s1"}));
+}

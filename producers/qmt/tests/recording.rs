@@ -1,0 +1,231 @@
+//! Recorded lines of an agent, from a file to the stream.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
+mod common;
+
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, process::Stdio};
+
+use chrono::NaiveDate;
+use common::{Rig, at, data, day};
+use sqep::{Kind, MinuteBar, kind::Grid, shanghai};
+
+const MINUTES: Kind = Kind::BarMinute(Grid::M1);
+const REPLAY: [&str; 5] = ["--once", "--set", "qmt.source=recording", "--set", "stream.kind=bar:1m"];
+
+fn ms(wall: &str) -> i64 {
+    shanghai::instant_ms(at(wall)).unwrap()
+}
+
+/// A pushed row of 600000.SH on 2025-01-02: lots so far, at 10 yuan.
+fn push(time: &str, lots: u32) -> String {
+    line("live", time, lots, "")
+}
+
+fn line(src: &str, time: &str, lots: u32, more: &str) -> String {
+    let (time, amount) = (ms(&format!("2025-01-02T{time}:00")), lots * 1_000);
+    format!(
+        "{{\"t\":\"bars\",\"period\":\"1m\",\"src\":\"{src}\",\"code\":\"600000.SH\",\"rows\":[{{\"time\":{time},\"open\":10.0,\
+         \"high\":10.000000000000002,\"low\":10,\"close\":10,\"volume\":{lots},\"amount\":{amount}{more}}}]}}\n"
+    )
+}
+
+fn beat(time: &str) -> String {
+    format!("{{\"t\":\"hb\",\"now\":{},\"connected\":true}}\n", ms(&format!("2025-01-02T{time}")))
+}
+
+fn hello(unit: &str) -> String {
+    format!("{{\"t\":\"hello\",\"v\":1,\"agent\":\"pc1\",\"unit\":{{\"volume\":\"{unit}\"}}}}\n")
+}
+
+async fn replay(lines: &[String], more: &[&str]) -> (common::Run, Vec<(String, f64)>) {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("day.ndjson");
+    std::fs::write(&path, lines.concat()).unwrap();
+    let run = rig.run(&[&REPLAY[..], more, &[path.to_str().unwrap()]].concat());
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    let bars: Vec<(String, f64)> =
+        stream.rows.values().map(|bar| (bar.frame.format("%H:%M").to_string(), bar.vol / 100.0)).collect();
+    assert_eq!(stream.count, bars.len(), "each key once");
+    (run, bars)
+}
+
+fn wanted(bars: &[(&str, f64)]) -> Vec<(String, f64)> {
+    bars.iter().map(|&(time, lots)| (time.to_owned(), lots)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_goes_out_once_with_its_last_values() {
+    let lines = [
+        hello("lot"),
+        push("09:31", 10),
+        push("09:31", 25),
+        push("09:31", 20),
+        push("09:32", 5),
+        push("09:31", 99),
+        push("09:32", 6),
+        beat("09:32:04"),
+        push("09:32", 7),
+        beat("09:32:06"),
+        push("09:32", 7),
+        push("09:32", 9),
+        beat("11:29:30"),
+        push("11:30", 40),
+        beat("11:30:06"),
+        beat("13:00:30"),
+        push("13:01", 3),
+        beat("14:59:30"),
+        push("15:00", 70),
+        beat("15:00:06"),
+        push("15:00", 80),
+        beat("15:00:11"),
+    ];
+    let (run, bars) = replay(&lines, &[]).await;
+    run.good();
+    assert_eq!(
+        bars,
+        wanted(&[("09:31", 25.0), ("09:32", 7.0), ("11:30", 40.0), ("13:01", 3.0), ("15:00", 80.0)])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_is_accounted_for_by_its_reason() {
+    let lines = [
+        hello("lot"),
+        push("09:31", 10),
+        push("09:31", 12),
+        push("09:30", 1),
+        push("09:32", 5),
+        line("live", "09:33", 0, ",\"suspendFlag\":1"),
+        line("live", "15:10", 4, ""),
+        line("live", "12:00", 4, ""),
+        "{\"t\":\"bars\",\"x\":\n".to_owned(),
+        "{\"t\":\"surprise\"}\n".to_owned(),
+        push("09:32", 5).replace("600000.SH", "600000"),
+        push("09:34", 0),
+        beat("09:40:00"),
+    ];
+    let (run, bars) = replay(&lines, &[]).await;
+    let run = run.good();
+    assert_eq!(
+        bars,
+        wanted(&[("09:31", 12.0), ("09:32", 5.0), ("09:34", 0.0)]),
+        "a minute without trade is one"
+    );
+    assert!(run.out.contains("read 10 = appended 3 + refused 3 + skipped 4"), "{run:?}");
+    assert!(run.err.contains("lines of type \"surprise\""), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_corrects_what_was_published_and_repeats_nothing() {
+    let lines = [
+        hello("lot"),
+        push("09:31", 10),
+        push("09:32", 10),
+        beat("09:32:10"),
+        line("history", "09:31", 10, ""),
+        line("history", "09:32", 11, ""),
+        line("history", "09:33", 4, ""),
+        push("09:33", 6),
+        beat("09:33:10"),
+    ];
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("day.ndjson");
+    std::fs::write(&path, lines.concat()).unwrap();
+    let run = rig.run(&[&REPLAY[..], &[path.to_str().unwrap()]].concat()).good();
+    assert!(run.out.contains("read 6 = appended 4 + refused 0 + skipped 2"), "{run:?}");
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    let lots: Vec<f64> = stream.rows.values().map(|bar| bar.vol / 100.0).collect();
+    assert_eq!((lots, stream.count), (vec![10.0, 11.0, 6.0], 4));
+    let again = rig.run(&[&REPLAY[..], &[path.to_str().unwrap()]].concat()).good();
+    assert!(again.out.contains("read 0 "), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_in_another_unit_is_refused_and_never_guessed() {
+    let rows: Vec<String> = ["09:31", "09:32", "09:33"].iter().map(|time| push(time, 5_000)).collect();
+    let lines = [vec![hello("share")], rows.clone(), vec![beat("09:40:00")]].concat();
+    let (run, bars) = replay(&lines, &[]).await;
+    let run = run.good();
+    assert!(bars.is_empty() && run.out.contains("appended 0 + refused 3"), "{run:?}");
+    let (run, bars) = replay(&lines, &["--set", "qmt.vol_unit=lots"]).await;
+    assert!(bars.len() == 3, "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_auction_is_folded_into_the_first_minute_when_asked_to() {
+    let lines = [hello("lot"), push("09:30", 50), push("09:31", 7), push("09:32", 1), beat("09:40:00")];
+    let (run, bars) = replay(&lines, &["--set", "qmt.auction=fold"]).await;
+    assert_eq!(bars, wanted(&[("09:31", 57.0), ("09:32", 1.0)]), "{run:?}");
+}
+
+/// The rows of an export as the agent would have sent them.
+fn recorded(csv: &str, code: &str) -> String {
+    let mut text = hello("lot");
+    for row in csv.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        writeln!(
+            text,
+            "{{\"t\":\"bars\",\"seq\":1,\"period\":\"1m\",\"src\":\"history\",\"code\":\"{code}\",\"rows\":[{{\"time\":{},\
+             \"open\":{},\"high\":{},\"low\":{},\"close\":{},\"volume\":{},\"amount\":{},\"openInterest\":{},\
+             \"preClose\":{},\"suspendFlag\":{}}}]}}",
+            cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7], cells[9], cells[10], cells[11]
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_is_a_recording_that_leaves_nothing_behind() {
+    let rig = Rig::start().await;
+    let spool = tempfile::tempdir().unwrap();
+    let mut command = rig.command(&[&REPLAY[..], &["-"]].concat());
+    command.env("TMPDIR", spool.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let text = [hello("lot"), push("09:31", 10), push("09:32", 5), beat("09:40:00")].concat();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(rig.stream::<MinuteBar>(MINUTES).await.count, 2);
+    assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0);
+    let fields: Vec<String> = rig.redis.command(&["HKEYS", "sqep:{bar:1m:0}:cursor:qmt"]).await.unwrap();
+    assert!(fields.iter().any(|field| field.contains("600000.SH")), "{fields:?}");
+    assert!(!fields.iter().any(|field| field.contains("ndjson")), "{fields:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_export_gives_241_bars_a_day_whose_sums_are_the_daily_bars() {
+    let Some(data) = data() else { return };
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let csv = std::fs::read_to_string(data.join("qmt/csv/300750.SZ_1m.csv")).unwrap();
+    let rows = csv.lines().count() - 1;
+    let path = folder.path().join("real.ndjson");
+    std::fs::write(&path, recorded(&csv, "300750.SZ")).unwrap();
+    let run = rig.run(&[&REPLAY[..], &[path.to_str().unwrap()]].concat()).good();
+    assert!(run.out.contains(&format!("read {rows} = appended {rows} ")), "{run:?}");
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    let mut days: BTreeMap<NaiveDate, Vec<MinuteBar>> = BTreeMap::new();
+    stream.rows.values().for_each(|bar| days.entry(bar.frame.date()).or_default().push(*bar));
+    let daily = std::fs::read_to_string(data.join("baostock/daily_raw/sz.300750.csv")).unwrap();
+    let header: Vec<&str> = daily.lines().next().unwrap().trim_start_matches('\u{feff}').split(',').collect();
+    let place = |name: &str| header.iter().position(|cell| *cell == name).unwrap();
+    let mut compared = 0;
+    for row in daily.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        let number = |name: &str| cells[place(name)].parse::<f64>().unwrap();
+        let Some(bars) = days.get(&day(cells[place("date")])) else { continue };
+        compared += 1;
+        assert_eq!(bars.len(), 241, "{row}");
+        let near = |ours: f64, theirs: f64, part: f64| {
+            assert!((ours - theirs).abs() <= part * theirs, "{ours} {row}");
+        };
+        near(bars[0].open, number("open"), 1e-9);
+        near(bars[240].close, number("close"), 1e-9);
+        near(bars.iter().map(|bar| bar.high).fold(0.0, f64::max), number("high"), 1e-9);
+        near(bars.iter().map(|bar| bar.low).fold(f64::MAX, f64::min), number("low"), 1e-9);
+        near(bars.iter().map(|bar| bar.vol).sum(), number("volume"), 4e-6);
+        near(bars.iter().filter_map(|bar| bar.amount).sum(), number("amount"), 4e-6);
+    }
+    assert!(compared == days.len() && compared >= 18, "{compared} days of {}", days.len());
+}
