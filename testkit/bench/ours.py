@@ -87,6 +87,8 @@ class Ours:
         yield from copy(server.client, bars)
         yield stage("deliver to Parquet", bars, run(self.parquet(server, root, "--once"), self.log))
         yield stage("compact", bars, run(self.compact(root), self.log))
+        files = sorted(folder.rglob("*.csv"))
+        yield self.get("get one security, all days", root, files[len(files) // 2].stem)
 
     def enriched(self, server: Server, folder: pathlib.Path, root: pathlib.Path, bars: int) -> Iterator[Stage]:
         """The first and the last stage again, with what is known beside the bars joined in."""
@@ -96,8 +98,6 @@ class Ours:
         yield stage("read, join factors and limits, publish", bars, joined)
         run(self.parquet(server, root, "--once"), self.log)
         yield stage("compact with factors and limits", bars, run(self.compact(root), self.log))
-        files = sorted(folder.rglob("*.csv"))
-        yield self.get("get one security, all days", root, files[len(files) // 2].stem)
 
     def get(self, name: str, root: pathlib.Path, symbol: str) -> Stage:
         """`sqep get` of one security, as a person asks for it: start of the program to its last line; median of some."""

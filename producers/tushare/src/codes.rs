@@ -1,35 +1,46 @@
-//! One security over some days: index days and minute bars. Asks for its rows and says on which days there should be some
-//! and are none.
+//! One security over some days: index days and minute bars. Asks for its rows and says which days are not whole.
 //!
-//! Knows which API has them; must not know when they are due nor what becomes of the rows.
+//! Knows which API has them, under which number, and how many rows make a day; must not know what becomes of them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use chrono::NaiveDate;
-use sqep::{Chunk, DayBar, Kind, MinuteBar, Symbol, symbol::Class};
+use sqep::{
+    Chunk, DayBar, Kind, MinuteBar, Symbol,
+    symbol::{Aliases, Class},
+};
 
 use crate::{
     client::{ApiError, Table},
+    gaps::Part,
+    halts::Halts,
     judge::judge,
-    known,
     market::Ground,
     parse::{Bar, Parsed, Scale, bars},
     plan::{Dataset, Range},
     tables::minutes_api,
+    universe::Codes,
+    weigh::{self, Days, Lack, Terms},
 };
+
+/// Minutes of a session; the opening auction has none of its own in all grids but the shortest.
+const SESSION_MINUTES: u32 = 240;
+
+/// Former numbers.
+static ALIASES: LazyLock<Aliases> = LazyLock::new(Aliases::published);
 
 /// A range of a code, as it is handed over.
 #[derive(Debug)]
 pub struct Answer<R> {
     /// The rows.
     pub chunk: Chunk<R>,
-    /// Sessions on which there should be rows and are none.
-    pub missing: BTreeSet<NaiveDate>,
+    /// How whole its days are.
+    pub days: Days,
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Question {
+pub struct Question<'a> {
     /// Which rows.
     pub dataset: Dataset,
     /// Of which security.
@@ -40,10 +51,16 @@ pub struct Question {
     pub tries: u32,
     /// Whether no answer kept counts.
     pub fresh: bool,
+    /// The first row that was ever seen of it.
+    pub first_row: Option<NaiveDate>,
+    /// The last day whose rows do not come by themselves any more.
+    pub over: NaiveDate,
+    /// Who was suspended.
+    pub halts: &'a Halts,
 }
 
 /// Day bars of an index. Its factor is 1.0, and it has neither limits nor treatment.
-pub async fn index(ground: &Ground<'_>, question: Question) -> Result<Answer<DayBar>, ApiError> {
+pub async fn index(ground: &Ground<'_>, question: Question<'_>) -> Result<Answer<DayBar>, ApiError> {
     let mut answer = fetch::<DayBar>(ground, Kind::BarDay, Scale::DAY, question).await?;
     for bar in &mut answer.chunk.records {
         bar.adjust = Some(1.0);
@@ -55,34 +72,84 @@ pub async fn index(ground: &Ground<'_>, question: Question) -> Result<Answer<Day
 pub async fn minutes(
     ground: &Ground<'_>,
     kind: Kind,
-    question: Question,
+    question: Question<'_>,
 ) -> Result<Answer<MinuteBar>, ApiError> {
     fetch::<MinuteBar>(ground, kind, Scale::MINUTE, question).await
 }
 
-/// Asks until no day is missing, or often enough.
+/// Asks until no day that is over is missing, or often enough.
 async fn fetch<R: Bar>(
     ground: &Ground<'_>,
     kind: Kind,
     scale: Scale,
-    question: Question,
+    question: Question<'_>,
 ) -> Result<Answer<R>, ApiError> {
     let (mut fresh, mut asked) = (question.fresh, 0);
     loop {
-        let table = ask(ground, question, fresh).await?;
-        let mut parsed = bars::<R>(&table, scale, &ground.universe.codes, None);
-        judge(&mut parsed.chunk, kind, ground.calendar);
-        let missing = missing(ground, question, &parsed).await?;
+        let mut chunk = Chunk::empty("");
+        for table in ask(ground, question, fresh).await? {
+            let mut parsed = bars::<R>(&table, scale, &ground.universe.codes, None);
+            judge(&mut parsed.chunk, kind, ground.calendar);
+            append(&mut chunk, parsed);
+        }
+        let days = days(ground, question, &chunk).await?;
         (fresh, asked) = (true, asked + 1);
-        if missing.is_empty() || asked >= question.tries {
-            let chunk = within(parsed.chunk, question.range);
-            return Ok(Answer { chunk, missing });
+        let terms = Terms { over: question.over, recent: NaiveDate::MAX };
+        if asked >= question.tries || weigh::weigh(&days, question.first_row, terms).missing.is_empty() {
+            return Ok(Answer { chunk: within(chunk, question.range), days });
         }
     }
 }
 
-async fn ask(ground: &Ground<'_>, question: Question, fresh: bool) -> Result<Table, ApiError> {
-    let Question { dataset, symbol, range: Range { from, to }, .. } = question;
+fn append<R>(chunk: &mut Chunk<R>, Parsed { chunk: more, .. }: Parsed<R>) {
+    chunk.origin = more.origin;
+    chunk.records.extend(more.records);
+    chunk.refused.extend(more.refused);
+    for (reason, count) in more.skipped {
+        *chunk.skipped.entry(reason).or_default() += count;
+    }
+    for (reason, count) in more.warned {
+        *chunk.warned.entry(reason).or_default() += count;
+    }
+}
+
+/// Asks under every number the security bore on these days. Where its former number has nothing, its present one may.
+async fn ask(ground: &Ground<'_>, question: Question<'_>, fresh: bool) -> Result<Vec<Table>, ApiError> {
+    let codes = &ground.universe.codes;
+    let current = codes.current(question.symbol);
+    let mut tables = Vec::new();
+    for (number, range) in numbers(codes, current, question.range) {
+        let table = ask_as(ground, question.dataset, number, range, fresh).await?;
+        let table = if table.rows.is_empty() && number != current {
+            ask_as(ground, question.dataset, current, range, fresh).await?
+        } else {
+            table
+        };
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// The numbers of a security over some days, by day.
+fn numbers(codes: &Codes, current: Symbol, range: Range) -> Vec<(Symbol, Range)> {
+    let known = ALIASES.former(current).filter(|&(former, _)| codes.current(former) == current);
+    let Some((former, since)) = known.filter(|&(_, since)| range.from < since) else {
+        return vec![(current, range)];
+    };
+    let mut numbers = vec![(former, Range { to: range.to.min(since.pred_opt().unwrap_or(since)), ..range })];
+    if range.to >= since {
+        numbers.push((current, Range { from: since, ..range }));
+    }
+    numbers
+}
+
+async fn ask_as(
+    ground: &Ground<'_>,
+    dataset: Dataset,
+    symbol: Symbol,
+    Range { from, to }: Range,
+    fresh: bool,
+) -> Result<Table, ApiError> {
     match dataset {
         Dataset::Minutes(grid) => {
             ground.tables.minutes(minutes_api(false), grid, symbol, from, to, fresh).await
@@ -105,32 +172,62 @@ fn within<R: Bar>(mut chunk: Chunk<R>, range: Range) -> Chunk<R> {
     chunk
 }
 
-/// Sessions without rows, but for those on which the security was not listed or was suspended.
-async fn missing<R: Bar>(
+/// Which days are not whole, but for those on which the security was not listed or was suspended.
+async fn days<R: Bar>(
     ground: &Ground<'_>,
-    question: Question,
-    parsed: &Parsed<R>,
-) -> Result<BTreeSet<NaiveDate>, ApiError> {
-    let Question { symbol, range: Range { from, to }, .. } = question;
-    let present: BTreeSet<NaiveDate> = parsed.chunk.records.iter().map(Bar::day).collect();
+    question: Question<'_>,
+    chunk: &Chunk<R>,
+) -> Result<Days, ApiError> {
+    let Question { dataset, symbol, range: Range { from, to }, .. } = question;
+    let counts = counts(&chunk.records);
     let current = ground.universe.codes.current(symbol);
     let stock = symbol.class() == Class::Stock;
-    // Of funds and indices no list says since when there are any: since their first row.
-    let since = if stock { Some(from) } else { present.first().copied() };
-    let mut missing = BTreeSet::new();
+    let listed = stock && !ground.universe.is_empty();
+    let first_row = counts.keys().copied().find(|day| question.range.holds(*day));
+    let mut days = Days { first_row, listed, lacks: BTreeMap::new() };
+    let of = rows_of_day(dataset);
     for day in ground.universe.sessions(ground.calendar, from, to) {
-        let expected = since.is_some_and(|since| day >= since)
-            && (!stock || ground.universe.is_empty() || ground.universe.is_listed(current, day));
-        if !expected || present.contains(&day) {
+        let count = counts.get(&day).copied().unwrap_or_default();
+        let expected = !listed || ground.universe.is_listed(current, day);
+        if !expected || (count.rows >= of && count.ends) {
             continue;
         }
+        let mut lack = Lack { part: Part { rows: count.rows, of }, halted: false };
         if stock {
-            let table = ground.tables.of_day("suspend_d", day, false).await?;
-            if known::suspended(&table, &ground.universe.codes).contains(&current) {
+            let halts = question.halts.of(ground, day).await?;
+            if count.rows == 0 && halts.whole.contains(&current) {
                 continue;
             }
+            lack.halted = count.rows > 0 && halts.any.contains(&current);
         }
-        missing.insert(day);
+        days.lacks.insert(day, lack);
     }
-    Ok(missing)
+    Ok(days)
+}
+
+/// What there is of a day.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    rows: usize,
+    /// Whether the last row of a day is among them.
+    ends: bool,
+}
+
+fn counts<R: Bar>(bars: &[R]) -> BTreeMap<NaiveDate, Count> {
+    let mut counts: BTreeMap<NaiveDate, Count> = BTreeMap::new();
+    for bar in bars {
+        let count = counts.entry(bar.day()).or_default();
+        count.rows += 1;
+        count.ends |= bar.ends_day();
+    }
+    counts
+}
+
+/// Rows without which a day is not whole. The opening auction may have a row of its own, or not.
+fn rows_of_day(dataset: Dataset) -> usize {
+    let rows = match dataset {
+        Dataset::Minutes(grid) | Dataset::IndexMinutes(grid) => SESSION_MINUTES / grid.minutes(),
+        _ => 1,
+    };
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }

@@ -11,6 +11,7 @@ use crate::{
     gaps::Gaps,
     live,
     plan::{Planner, Range, Scope, Work},
+    range::Ranges,
     state::DayState,
     tables::Tables,
     universe::Universe,
@@ -42,7 +43,7 @@ impl Desk {
         universe: &Universe,
         span: Range,
         days: &BTreeMap<String, DayState>,
-        ranges: &BTreeMap<String, Range>,
+        ranges: &BTreeMap<String, Ranges>,
     ) -> Vec<Work> {
         let sessions = universe.sessions(&self.calendar, span.from, span.to);
         let scope = Scope::new(self.kind, &self.settings, universe, span);

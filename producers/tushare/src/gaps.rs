@@ -23,6 +23,9 @@ use crate::{
 /// Securities named in a line; the rest is counted.
 const NAMED_MAX: usize = 5;
 
+/// What a day lacks that nobody lists the securities of, until it was answered twice the same.
+pub(crate) const CONFIRMATION: &str = "confirmation";
+
 /// A day of one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayGaps {
@@ -53,7 +56,7 @@ impl DayGaps {
     pub fn new(dataset: &str, day: NaiveDate, count: &Count) -> DayGaps {
         let mut missing: BTreeMap<Why, Symbols> = BTreeMap::new();
         for (&symbol, &why) in &count.missing {
-            missing.entry(why).or_default().0.insert(symbol);
+            missing.entry(why).or_default().insert(symbol);
         }
         DayGaps {
             dataset: dataset.to_owned(),
@@ -72,6 +75,20 @@ impl DayGaps {
     /// Whether nothing is missing.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.lacks.is_empty() && self.nulls.is_empty()
+    }
+
+    /// Says what is missing, as loud as it is final.
+    pub(crate) fn tell(&self) {
+        match (self.is_whole(), self.closed) {
+            (true, _) => tracing::debug!("{self}"),
+            (false, true) => tracing::warn!("{self}"),
+            (false, false) => tracing::info!("{self}"),
+        }
+    }
+
+    /// Whether nothing is known to be missing, and it was not answered twice the same yet.
+    pub fn is_unconfirmed(&self) -> bool {
+        !self.closed && self.missing.is_empty() && self.nulls.is_empty() && self.lacks == [CONFIRMATION]
     }
 
     /// Securities that are missing.
@@ -100,34 +117,95 @@ impl fmt::Display for DayGaps {
 }
 
 fn named(of: &Symbols) -> String {
-    let names: Vec<String> = of.0.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let names: Vec<String> = of.iter().take(NAMED_MAX).map(|symbol| symbol.to_string()).collect();
     match of.len().saturating_sub(NAMED_MAX) {
         0 => names.join(" "),
         more => format!("{} and {more} more", names.join(" ")),
     }
 }
 
-/// A security that is asked for by code, and the days on which it should have rows and has none.
+/// Rows that are there, of those that should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// There.
+    pub rows: usize,
+    /// What a whole day has at least.
+    pub of: usize,
+}
+
+/// A security that is asked for by code, and the days that are not whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeGaps {
     /// The dataset, as its cursor fields name it.
     pub dataset: String,
     /// The security.
     pub symbol: String,
-    /// Sessions without rows that nothing explains.
+    /// Sessions without all of their rows, which nothing explains.
     pub missing: BTreeSet<NaiveDate>,
+    /// Of those, the ones that have some of them.
+    #[serde(default)]
+    pub part: BTreeMap<NaiveDate, Part>,
+    /// Sessions that a suspension for a part of the day explains.
+    #[serde(default)]
+    pub halted: BTreeMap<NaiveDate, Part>,
+}
+
+impl CodeGaps {
+    /// Of one security.
+    pub fn new(
+        dataset: &str,
+        symbol: Symbol,
+        missing: &BTreeMap<NaiveDate, Part>,
+        halted: BTreeMap<NaiveDate, Part>,
+    ) -> CodeGaps {
+        let part = missing.iter().filter(|(_, part)| part.rows > 0).map(|(&day, &part)| (day, part));
+        CodeGaps {
+            dataset: dataset.to_owned(),
+            symbol: symbol.to_string(),
+            missing: missing.keys().copied().collect(),
+            part: part.collect(),
+            halted,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.halted.is_empty()
+    }
+
+    /// Takes over what is known of days that were not asked for.
+    fn keep(&mut self, known: CodeGaps, asked: &RangeInclusive<NaiveDate>) {
+        let kept = |day: &NaiveDate| !asked.contains(day);
+        self.missing.extend(known.missing.into_iter().filter(kept));
+        self.part.extend(known.part.into_iter().filter(|(day, _)| kept(day)));
+        self.halted.extend(known.halted.into_iter().filter(|(day, _)| kept(day)));
+    }
 }
 
 impl fmt::Display for CodeGaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CodeGaps { dataset, symbol, missing } = self;
-        let days: Vec<String> = missing.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-        write!(f, "{symbol} {dataset}: missing {}: {}", missing.len(), days.join(" "))?;
-        match missing.len().saturating_sub(NAMED_MAX) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
+        let CodeGaps { dataset, symbol, missing, part, halted } = self;
+        let told = |day: &NaiveDate, part: Option<&Part>| match part {
+            Some(Part { rows, of }) => format!("{day} ({rows} of {of} rows)"),
+            None => day.to_string(),
+        };
+        write!(f, "{symbol} {dataset}: missing {}", missing.len())?;
+        days(f, missing.iter().map(|day| told(day, part.get(day))))?;
+        if !halted.is_empty() {
+            write!(f, "; suspended for a part of the day {}", halted.len())?;
+            days(f, halted.iter().map(|(day, part)| told(day, Some(part))))?;
         }
+        Ok(())
     }
+}
+
+/// The first few of some days; the rest is counted.
+fn days(f: &mut fmt::Formatter<'_>, texts: impl ExactSizeIterator<Item = String>) -> fmt::Result {
+    let more = texts.len().saturating_sub(NAMED_MAX);
+    let named: Vec<String> = texts.take(NAMED_MAX).collect();
+    if !named.is_empty() {
+        write!(f, ": {}", named.join(" "))?;
+    }
+    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
 }
 
 /// The ledger in its folder.
@@ -155,30 +233,24 @@ impl Gaps {
         self.folder.join("codes")
     }
 
-    /// Takes note of the days that are missing of a code, among those of a range that was asked for.
-    pub fn put_code(
-        &self,
-        dataset: &str,
-        symbol: Symbol,
-        asked: RangeInclusive<NaiveDate>,
-        missing: &BTreeSet<NaiveDate>,
-    ) -> anyhow::Result<()> {
-        let path = self.codes().join(format!("{symbol}.json"));
+    /// Takes note of the days that are not whole of a code, among those that were asked for.
+    pub fn put_code(&self, mut gaps: CodeGaps, asked: &RangeInclusive<NaiveDate>) -> anyhow::Result<()> {
+        let path = self.codes().join(format!("{}.json", gaps.symbol));
         let known: Option<CodeGaps> = if path.exists() { Some(read(&path)?) } else { None };
-        let mut all = known.map(|known| known.missing).unwrap_or_default();
-        if all.is_empty() && missing.is_empty() {
+        if gaps.is_empty() && known.as_ref().is_none_or(CodeGaps::is_empty) {
             return Ok(());
         }
-        all.retain(|day| !asked.contains(day));
-        all.extend(missing);
-        write(&path, &CodeGaps { dataset: dataset.to_owned(), symbol: symbol.to_string(), missing: all })
+        if let Some(known) = known {
+            gaps.keep(known, asked);
+        }
+        write(&path, &gaps)
     }
 
-    /// Every code of which days are missing.
+    /// Every code of which days are not whole.
     pub fn all_codes(&self) -> anyhow::Result<Vec<CodeGaps>> {
         let mut found: Vec<CodeGaps> =
             files(&self.codes())?.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
-        found.retain(|gaps: &CodeGaps| !gaps.missing.is_empty());
+        found.retain(|gaps: &CodeGaps| !gaps.is_empty());
         found.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         Ok(found)
     }

@@ -2,7 +2,7 @@
 //!
 //! Knows which kind of record comes by which kind of work; must not know order, cursors nor the clock.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use sqep::{Chunk, DayBar, MinuteBar, Record, RefDay, Symbol, kind::Grid};
@@ -12,17 +12,23 @@ use crate::{
     codes::{self, Question},
     desk::Desk,
     gaps::DayGaps,
+    halts::Halts,
     live,
     market::{self, Ground},
     plan::{Dataset, Range, Scope, Work},
     state::DayState,
+    symbols::Symbols,
     universe::Universe,
+    weigh::Days,
 };
 
 /// A record that the service has.
 pub trait Feed: Record {
     /// Does a piece of work.
     fn fetch(job: Job) -> impl Future<Output = Result<Done<Self>, ApiError>> + Send;
+
+    /// The session it belongs to.
+    fn session(&self) -> NaiveDate;
 }
 
 /// A piece of work in the hands of a task.
@@ -40,10 +46,18 @@ pub struct Job {
     pub live: Option<NaiveDateTime>,
     /// How often to ask, as long as something is missing.
     pub tries: u32,
-    /// Whether what is missing will not come by itself any more.
-    pub over: bool,
+    /// The last day whose rows do not come by themselves any more.
+    pub over: NaiveDate,
+    /// The first row that was ever seen of its code.
+    pub first_row: Option<NaiveDate>,
+    /// Who was suspended.
+    pub halts: Arc<Halts>,
     /// Whether no answer kept counts.
     pub fresh: bool,
+    /// Securities that had a row on the day before, as far as that is at hand.
+    pub before: Symbols,
+    /// Whether rows that were published are published once more.
+    pub again: bool,
 }
 
 /// A piece of work that is done.
@@ -60,15 +74,15 @@ pub struct Done<R> {
 pub enum Found {
     /// Of a day of the market.
     Day(Box<(DayState, DayGaps)>),
-    /// Of a range of a code: the days that are missing.
-    Range(BTreeSet<NaiveDate>),
+    /// Of a range of a code.
+    Range(Days),
     /// Nothing.
     Nothing,
 }
 
 impl<R> From<codes::Answer<R>> for Done<R> {
     fn from(answer: codes::Answer<R>) -> Done<R> {
-        Done { chunk: answer.chunk, found: Found::Range(answer.missing) }
+        Done { chunk: answer.chunk, found: Found::Range(answer.days) }
     }
 }
 
@@ -100,8 +114,9 @@ impl Job {
         Ok(Done { chunk, found: Found::Nothing })
     }
 
-    fn question(&self, dataset: Dataset, symbol: Symbol, range: Range) -> Question {
-        Question { dataset, symbol, range, tries: self.tries, fresh: self.fresh }
+    fn question(&self, dataset: Dataset, symbol: Symbol, range: Range) -> Question<'_> {
+        let &Job { tries, fresh, first_row, over, .. } = self;
+        Question { dataset, symbol, range, tries, fresh, first_row, over, halts: &self.halts }
     }
 
     async fn day<R: market::Daily>(self, dataset: Dataset, day: NaiveDate) -> Result<Done<R>, ApiError> {
@@ -110,8 +125,10 @@ impl Job {
             day,
             state: self.state.clone(),
             tries: self.tries,
-            over: self.over,
+            over: day <= self.over,
             fresh: self.fresh,
+            before: self.before.clone(),
+            again: self.again,
         };
         let answer = market::fetch::<R>(&self.ground(), question).await?;
         let found = Found::Day(Box::new((answer.state, answer.gaps)));
@@ -130,6 +147,10 @@ impl Feed for DayBar {
             Work::Live { .. } => Ok(Done::nothing(&job.work)),
         }
     }
+
+    fn session(&self) -> NaiveDate {
+        self.frame
+    }
 }
 
 impl Feed for RefDay {
@@ -138,6 +159,10 @@ impl Feed for RefDay {
             Work::Day { dataset, day } => job.day(dataset, day).await,
             Work::Range { .. } | Work::Live { .. } => Ok(Done::nothing(&job.work)),
         }
+    }
+
+    fn session(&self) -> NaiveDate {
+        self.frame
     }
 }
 
@@ -151,5 +176,9 @@ impl Feed for MinuteBar {
                 Ok(codes::minutes(&job.ground(), job.desk.kind, question).await?.into())
             }
         }
+    }
+
+    fn session(&self) -> NaiveDate {
+        self.frame.date()
     }
 }

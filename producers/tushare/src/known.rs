@@ -14,6 +14,7 @@ use sqep::{
 
 use crate::{
     client::{CellError, Table},
+    config::Join,
     parse::date,
     universe::{self, Codes},
 };
@@ -23,15 +24,20 @@ const TREATED: &str = "ST";
 /// Of suspensions and resumptions, the former.
 const SUSPENDED: &str = "S";
 
-/// What the tables of one trade date say. `None`: the table is not there.
+/// What the tables of one trade date say, by current numbers: a table may use the former one of a security and another
+/// the new one. `None`: the table is not there.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
-    /// Cumulative back-adjust factors.
+    /// Cumulative back-adjust factors of stocks.
     pub factors: Option<HashMap<Symbol, f64>>,
+    /// Those of funds, which are a table of their own.
+    pub fund_factors: Option<HashMap<Symbol, f64>>,
     /// Upper and lower price limit.
     pub limits: Option<HashMap<Symbol, Limits>>,
     /// Who is under special treatment.
     pub treatment: Option<Treatment>,
+    /// Former numbers under which some of them came, where those are kept.
+    pub given: HashMap<Symbol, Symbol>,
 }
 
 /// Price limits as they came, with what they are measured by if that is told.
@@ -65,12 +71,14 @@ impl Known {
     /// What is known of a security on `frame`. Limits that mean "none" are null.
     pub fn of(&self, symbol: Symbol, frame: NaiveDate) -> RefDay {
         let [buy_limit, sell_limit] = self.limits(symbol).map_or([None; 2], |limits| limits.prices(symbol));
-        RefDay { symbol, frame, adjust: self.adjust(symbol), st: self.st(symbol), buy_limit, sell_limit }
+        let (adjust, st) = (self.adjust(symbol), self.st(symbol));
+        let symbol = self.given.get(&symbol).copied().unwrap_or(symbol);
+        RefDay { symbol, frame, adjust, st, buy_limit, sell_limit }
     }
 
     /// Securities of which anything is known but that they are not under special treatment.
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> + '_ {
-        let factors = self.factors.iter().flat_map(HashMap::keys).copied();
+        let factors = self.factors.iter().chain(&self.fund_factors).flat_map(HashMap::keys).copied();
         let limits = self.limits.iter().flat_map(HashMap::keys).copied();
         let treated = self.treatment.iter().flat_map(|treatment| match treatment {
             Treatment::Listed(listed) => listed.iter().copied().collect::<Vec<Symbol>>(),
@@ -81,10 +89,32 @@ impl Known {
 
     /// The factor of a security; an index has 1.0.
     pub fn adjust(&self, symbol: Symbol) -> Option<f64> {
-        if symbol.class() == Class::Index {
-            return Some(1.0);
+        match symbol.class() {
+            Class::Index => Some(1.0),
+            class => self.factors_of(class)?.get(&symbol).copied(),
         }
-        self.factors.as_ref()?.get(&symbol).copied()
+    }
+
+    fn factors_of(&self, class: Class) -> Option<&HashMap<Symbol, f64>> {
+        if class == Class::Fund { self.fund_factors.as_ref() } else { self.factors.as_ref() }
+    }
+
+    /// Whether the table is there that should tell this of securities of this class.
+    pub fn tells(&self, join: Join, class: Class) -> bool {
+        match join {
+            Join::Adjust => self.factors_of(class).is_some(),
+            Join::St => self.treatment.is_some(),
+            Join::Limits => self.limits.is_some(),
+        }
+    }
+
+    /// Whether that table leaves a security out. A row without limits, or with such as mean "none", leaves nothing out.
+    pub fn leaves_out(&self, join: Join, symbol: Symbol) -> bool {
+        match join {
+            Join::Adjust => self.adjust(symbol).is_none(),
+            Join::St => self.st(symbol).is_none(),
+            Join::Limits => self.limits(symbol).is_none(),
+        }
     }
 
     /// The limits of a security as they came.
@@ -149,18 +179,29 @@ pub fn suspended(table: &Table, codes: &Codes) -> BTreeSet<Symbol> {
     let mut suspended = BTreeSet::new();
     each(table, codes, |row, symbol| {
         if table.text(row, timing)?.is_none() && table.text(row, kind)? == Some(SUSPENDED) {
-            suspended.insert(codes.current(symbol));
+            suspended.insert(symbol);
         }
         Ok(())
     });
     suspended
 }
 
-/// Calls `read` for every row with a security of ours.
+/// Former numbers in a table, by the current ones, as far as they are kept.
+pub fn given(table: &Table, codes: &Codes) -> HashMap<Symbol, Symbol> {
+    let code = table.column("ts_code");
+    let of_row = |row| {
+        let symbol = codes.symbol(table.text(row, code).ok()??).ok()?;
+        let current = codes.current(symbol);
+        (current != symbol).then_some((current, symbol))
+    };
+    (0..table.rows.len()).filter_map(of_row).collect()
+}
+
+/// Calls `read` for every row with a security of ours, by its current number.
 fn each(table: &Table, codes: &Codes, mut read: impl FnMut(usize, Symbol) -> Result<(), CellError>) {
     let code = table.column("ts_code");
     universe::each(table, |row| match codes.symbol(table.text(row, code)?.unwrap_or_default()) {
-        Ok(symbol) => read(row, symbol),
+        Ok(symbol) => read(row, codes.current(symbol)),
         Err(_) => Ok(()),
     });
 }

@@ -54,10 +54,15 @@ enum Command {
         /// The last day; by default today.
         #[arg(long)]
         to: Option<NaiveDate>,
+        /// Asks for every day of the span again, done or not, and publishes all its rows as a later version, but for
+        /// those that know less than before: this brings corrections of the service.
+        #[arg(long)]
+        again: bool,
     },
     /// Prints what was expected of each day, what came, and what is missing why.
     Gaps {
-        /// Asks again for what is missing, and publishes what comes.
+        /// Asks again for the days on which something is missing, and publishes what is new of them. Rows that were
+        /// published stay as they are, but for those that know more now; `backfill --again` publishes them all.
         #[arg(long)]
         fill: bool,
         /// Also days that are complete.
@@ -83,7 +88,9 @@ async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
         return print_gaps(&job.ledger(job.app.config.stream.kind), all);
     }
     let client = Client::new(job.app.config.tushare.clone(), job.app.stop.clone()).map_err(Usage)?;
-    let tables = Tables::new(client, wall_clock(), job.app.config.symbol.alias);
+    let fetch = &job.app.config.fetch;
+    let tables = Tables::new(client, wall_clock(), job.app.config.symbol.alias)
+        .read_anew_at([fetch.ref_at, fetch.bars_at]);
     let done = Box::pin(job.work(&tables)).await;
     let spent = tables.client().spent();
     if !spent.is_empty() {
@@ -105,12 +112,13 @@ impl Job {
             return self.check(tables).await;
         }
         let errand = match &self.app.args.command {
-            Some(Command::Backfill { from, to }) => {
+            Some(Command::Backfill { from, to, again }) => {
                 let to = to.unwrap_or(today).min(today);
                 if *from > to {
                     bail!(Usage(anyhow!("--from {from} is after --to {to}, or in the future")));
                 }
-                Errand::Span(Range { from: *from, to })
+                let span = Range { from: *from, to };
+                if *again { Errand::Anew(self.everything(tables, span).await?) } else { Errand::Span(span) }
             }
             Some(Command::Gaps { .. }) => Errand::Again(self.holes()?),
             None if self.app.args.common.once => {
@@ -195,6 +203,12 @@ impl Job {
         Ok(())
     }
 
+    /// The work of a span of which nothing is done yet.
+    async fn everything(&self, tables: &Tables, span: Range) -> anyhow::Result<Vec<Work>> {
+        let (desk, universe) = (self.desk(tables, self.app.config.stream.kind), tables.universe().await?);
+        Ok(desk.plan(&universe, span, &BTreeMap::new(), &BTreeMap::new()))
+    }
+
     /// Days of the ledger that are not whole.
     fn holes(&self) -> anyhow::Result<Vec<Work>> {
         let datasets = [Dataset::Stocks, Dataset::Funds, Dataset::Ref];
@@ -218,11 +232,8 @@ impl Job {
     async fn show_plan(&self, tables: &Tables, errand: &Errand) -> anyhow::Result<()> {
         let desk = self.desk(tables, self.app.config.stream.kind);
         let works = match errand {
-            Errand::Again(works) => works.clone(),
-            Errand::Span(span) => {
-                let universe = tables.universe().await?;
-                desk.plan(&universe, *span, &BTreeMap::new(), &BTreeMap::new())
-            }
+            Errand::Again(works) | Errand::Anew(works) => works.clone(),
+            Errand::Span(span) => self.everything(tables, *span).await?,
             Errand::Daemon => {
                 self.show_schedule();
                 return Ok(());
@@ -277,9 +288,9 @@ fn print_gaps(ledger: &Gaps, all: bool) -> anyhow::Result<()> {
     let whole = days.iter().filter(|gaps| gaps.is_whole()).count();
     let missing: usize = days.iter().map(DayGaps::missing).sum();
     say(&format!("days: {} on record, {whole} complete; rows missing: {missing}", days.len()));
-    if !codes.is_empty() {
-        let missing: usize = codes.iter().map(|gaps| gaps.missing.len()).sum();
-        say(&format!("codes with days missing: {}, days: {missing}", codes.len()));
+    let missing: Vec<usize> = codes.iter().map(|gaps| gaps.missing.len()).filter(|&days| days > 0).collect();
+    if !missing.is_empty() {
+        say(&format!("codes with days missing: {}, days: {}", missing.len(), missing.iter().sum::<usize>()));
     }
     Ok(())
 }

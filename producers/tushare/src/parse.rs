@@ -18,8 +18,19 @@ use crate::{
 const LOT: f64 = 100.0;
 /// Yuan of 千元.
 const THOUSAND: f64 = 1000.0;
+/// The minute of the day at which the last bar ends.
+const CLOSE: u32 = 15 * 60;
 /// The last minutes of the day in which after-hours trading at a fixed price is labelled.
 const AFTER_HOURS: std::ops::RangeInclusive<u32> = 15 * 60 + 1..=15 * 60 + 30;
+
+const VOL: &str = "vol";
+const NO_VOLUME: &str = "empty, with prices";
+
+/// Whether a row was refused for nothing but that it has prices and does not say how much was traded.
+pub(crate) fn has_no_volume(refusal: &Refusal) -> bool {
+    let unknown = |finding: &Finding| finding.field == VOL && finding.value == NO_VOLUME;
+    !refusal.findings.is_empty() && refusal.findings.iter().all(unknown)
+}
 
 /// The units in which an API counts, and what is left of its numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,6 +72,8 @@ pub trait Bar: Record {
     fn turnover(&self) -> Option<Turnover>;
     /// The day it belongs to.
     fn day(&self) -> NaiveDate;
+    /// Whether no bar of its day comes after it.
+    fn ends_day(&self) -> bool;
 }
 
 impl Bar for DayBar {
@@ -93,6 +106,10 @@ impl Bar for DayBar {
     fn day(&self) -> NaiveDate {
         self.frame
     }
+
+    fn ends_day(&self) -> bool {
+        true
+    }
 }
 
 impl Bar for MinuteBar {
@@ -111,6 +128,10 @@ impl Bar for MinuteBar {
 
     fn day(&self) -> NaiveDate {
         self.frame.date()
+    }
+
+    fn ends_day(&self) -> bool {
+        self.frame.hour() * 60 + self.frame.minute() == CLOSE
     }
 }
 
@@ -244,7 +265,8 @@ impl Columns {
         Ok(time)
     }
 
-    /// Tells a suspension, which old rows write as no prices or as one price without volume, from a gap.
+    /// Tells a suspension, which old rows write as no prices or as one price with a volume of zero, from a gap. A price
+    /// without any volume is none: whether there was trading is unknown.
     fn traded<R: Bar>(
         &self,
         symbol: Symbol,
@@ -262,14 +284,15 @@ impl Columns {
             let value = format!("empty, with a volume of {} shares", vol.unwrap_or(0.0));
             return Err(Stop::refuse(Reason::PriceMissing, field, value));
         };
+        let none = open == 0.0 && high == 0.0 && low == 0.0;
         let flat = open.max(close).max(high) <= low.min(open).min(close);
-        let index = symbol.class() == Class::Index;
-        if idle && ((flat && !R::MINUTE && !index) || (open == 0.0 && high == 0.0 && low == 0.0)) {
+        let still = vol.is_some() && flat && !R::MINUTE && symbol.class() != Class::Index;
+        if idle && (none || still) {
             return Err(Stop::Skip(Reason::Suspended));
         }
         match vol {
             Some(vol) => Ok(([open, high, low, close], vol)),
-            None => Err(Stop::refuse(Reason::ValueIllegal, "vol", "empty, with prices that move")),
+            None => Err(Stop::refuse(Reason::ValueIllegal, VOL, NO_VOLUME)),
         }
     }
 }

@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, fmt};
 use chrono::{NaiveDate, NaiveDateTime};
 use sqep::{Kind, Symbol, kind::Grid, symbol::Class};
 
+pub use crate::range::Range;
 use crate::{
     config::{FetchSettings, Join},
     live,
+    range::Ranges,
     state::DayState,
     universe::Universe,
 };
@@ -133,46 +135,6 @@ fn range_field(dataset: Dataset, symbol: Symbol) -> String {
     format!("{}/{symbol}", dataset.name())
 }
 
-/// The days of a code that are done, as its cursor field carries them: `2024-01-02..2024-06-28`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// The first day.
-    pub from: NaiveDate,
-    /// The last day.
-    pub to: NaiveDate,
-}
-
-impl Range {
-    /// Reads a field.
-    pub fn read(text: &str) -> Option<Range> {
-        let (from, to) = text.split_once("..")?;
-        Some(Range { from: from.parse().ok()?, to: to.parse().ok()? })
-    }
-
-    /// The range that holds both.
-    #[must_use]
-    pub fn with(self, other: Range) -> Range {
-        Range { from: self.from.min(other.from), to: self.to.max(other.to) }
-    }
-
-    /// What of `wanted` is missing, such that it is contiguous with what is there: the part before, latest days first
-    /// to be done, and the part after.
-    fn lacks(self, wanted: Range) -> (Option<Range>, Option<Range>) {
-        let before = (wanted.from < self.from)
-            .then(|| Some(Range { from: wanted.from, to: self.from.pred_opt()? }))
-            .flatten();
-        let after =
-            (wanted.to > self.to).then(|| Some(Range { from: self.to.succ_opt()?, to: wanted.to })).flatten();
-        (before, after)
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}", self.from, self.to)
-    }
-}
-
 /// What is asked for, by kind and settings.
 #[derive(Debug, Clone)]
 pub struct Scope {
@@ -221,7 +183,7 @@ pub struct Planner<'a> {
     /// Days that are done.
     pub days: &'a BTreeMap<String, DayState>,
     /// Ranges that are done.
-    pub ranges: &'a BTreeMap<String, Range>,
+    pub ranges: &'a BTreeMap<String, Ranges>,
 }
 
 impl Planner<'_> {
@@ -243,34 +205,17 @@ impl Planner<'_> {
         works
     }
 
+    /// The sessions of a code that are in none of its ranges, as far as they follow one another, in pieces of one call.
     fn ranges_of(&self, dataset: Dataset, symbol: Symbol) -> Vec<Work> {
-        let mut works = Vec::new();
-        let (Some(&from), Some(&to)) = (self.sessions.first(), self.sessions.last()) else { return works };
-        let wanted = Range { from, to };
-        let sessions = self.sessions_of_call(dataset);
-        let (before, after) = match self.ranges.get(&range_field(dataset, symbol)) {
-            Some(done) => done.lacks(wanted),
-            None => (None, Some(wanted)),
+        let done = self.ranges.get(&range_field(dataset, symbol));
+        let is_done = |day: &NaiveDate| done.is_some_and(|done| done.holds(*day));
+        let sessions = self.sessions_of_call(dataset).max(1);
+        let gaps = self.sessions.split(is_done);
+        let pieces = gaps.flat_map(|gap| gap.chunks(sessions));
+        let work = |days: &[NaiveDate]| {
+            Some(Work::Range { dataset, symbol, from: *days.first()?, to: *days.last()? })
         };
-        let mut add = |range: Option<Range>, backwards: bool| {
-            let Some(range) = range else { return };
-            let days: Vec<NaiveDate> = self.days_of(range);
-            let windows = days.chunks(sessions.max(1)).filter_map(|window| {
-                Some(Work::Range { dataset, symbol, from: *window.first()?, to: *window.last()? })
-            });
-            let at = works.len();
-            works.extend(windows);
-            if backwards && let Some(added) = works.get_mut(at..) {
-                added.reverse();
-            }
-        };
-        add(before, true);
-        add(after, false);
-        works
-    }
-
-    fn days_of(&self, range: Range) -> Vec<NaiveDate> {
-        self.sessions.iter().copied().filter(|day| (range.from..=range.to).contains(day)).collect()
+        pieces.filter_map(work).collect()
     }
 
     /// Sessions that fit into one call.
@@ -359,7 +304,7 @@ mod tests {
         let codes = codes.iter().map(|code| (Dataset::Minutes(Grid::M1), code.parse().unwrap())).collect();
         let scope = Scope { days: vec![], codes };
         let ranges_done =
-            done.iter().map(|(name, text)| ((*name).to_owned(), Range::read(text).unwrap())).collect();
+            done.iter().map(|(name, text)| ((*name).to_owned(), Ranges::read(text).unwrap())).collect();
         let planner = Planner {
             scope: &scope,
             sessions: &sessions,
@@ -400,12 +345,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_of_a_code_grows_without_a_hole() {
+    fn every_hole_of_a_code_is_planned_and_nothing_that_is_done() {
+        assert_eq!(
+            plan(&[("bar:1m/600000.SH", "2024-03-04..2024-03-05,2024-03-12..2024-03-13")], 3 * 241 + 1),
+            [
+                "bar:1m/600000.SH/2024-03-06..2024-03-08",
+                "bar:1m/600000.SH/2024-03-11..2024-03-11",
+                "bar:1m/600000.SH/2024-03-14..2024-03-15",
+            ]
+        );
         assert_eq!(
             plan(&[("bar:1m/600000.SH", "2024-03-08..2024-03-12")], 2 * 241 + 1),
             [
-                "bar:1m/600000.SH/2024-03-06..2024-03-07",
                 "bar:1m/600000.SH/2024-03-04..2024-03-05",
+                "bar:1m/600000.SH/2024-03-06..2024-03-07",
                 "bar:1m/600000.SH/2024-03-13..2024-03-14",
                 "bar:1m/600000.SH/2024-03-15..2024-03-15",
             ]

@@ -4,27 +4,32 @@
 //! field that says it is done travel in one chunk, so that a crash repeats at most the pieces that were begun.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
 };
 
-use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
-use sqep::{Chunk, Cursors, Source, Symbol};
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use sqep::{Chunk, Cursors, Source};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use crate::errand::Errand;
 use crate::{
     client::{ApiError, Reach},
     desk::Desk,
-    gaps::DayGaps,
+    gaps::{CodeGaps, DayGaps},
+    halts::Halts,
     job::{Done, Feed, Found, Job},
     live,
     plan::{Dataset, Range, Work},
-    state::DayState,
+    range::Ranges,
+    state::{self, DayState},
     summary::Summary,
+    symbols::Symbols,
     universe::Universe,
+    weigh::{Days, Verdict, weigh},
 };
 
 /// How long the piece in front is waited for before what was gathered is published without it.
@@ -32,21 +37,12 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// A daemon looks at its clock at least this often.
 const LOOK_MAX: Duration = Duration::from_secs(60);
 
-/// What a source is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Errand {
-    /// The days of a span that are not done, and then no more.
-    Span(Range),
-    /// These days once more, whether done or not, and then no more.
-    Again(Vec<Work>),
-    /// What is due, for ever.
-    Daemon,
-}
-
 /// A piece of work that was begun.
 #[derive(Debug)]
 struct Begun<R> {
     work: Work,
+    /// When it was asked for: what it lacks is judged by that time.
+    asked: NaiveDateTime,
     task: AbortOnDropHandle<Result<Done<R>, ApiError>>,
 }
 
@@ -58,7 +54,9 @@ pub struct TushareSource<R> {
     /// What was handed over of days, not only what is stored.
     days: BTreeMap<String, DayState>,
     /// What was handed over of codes.
-    ranges: BTreeMap<String, Range>,
+    ranges: BTreeMap<String, Ranges>,
+    /// Who was suspended, as far as it was asked for since the last look.
+    halts: Arc<Halts>,
     /// The last live minute that was handed over, and the last that was begun.
     live: Option<NaiveDateTime>,
     live_begun: Option<NaiveDateTime>,
@@ -83,6 +81,7 @@ impl<R: Feed> TushareSource<R> {
             errand,
             days: BTreeMap::new(),
             ranges: BTreeMap::new(),
+            halts: Arc::default(),
             live: None,
             live_begun: None,
             universe: None,
@@ -123,38 +122,29 @@ impl<R: Feed> TushareSource<R> {
 
     fn begun_work(&self, work: Work, universe: &Arc<Universe>) -> Begun<R> {
         let state = self.days.get(&work.field()).cloned().unwrap_or_default();
+        let asked = self.desk.tables.now();
         let job = Job {
             desk: Arc::clone(&self.desk),
             universe: Arc::clone(universe),
-            tries: self.tries(&work, &state),
-            over: self.is_over(&work),
-            fresh: matches!(self.errand, Errand::Again(_)) || state.tries > 0,
+            tries: self.errand.tries(&work, state.tries, asked.date(), self.desk.settings.tries_max),
+            over: self.errand.over(asked),
+            first_row: self.ranges.get(&work.field()).and_then(Ranges::first_row),
+            halts: Arc::clone(&self.halts),
+            fresh: matches!(self.errand, Errand::Again(_) | Errand::Anew(_)) || state.tries > 0,
+            again: matches!(self.errand, Errand::Anew(_)),
+            before: self.before(&work),
             state,
             live: self.live,
             work,
         };
-        Begun { work, task: AbortOnDropHandle::new(tokio::spawn(R::fetch(job))) }
+        Begun { work, asked, task: AbortOnDropHandle::new(tokio::spawn(R::fetch(job))) }
     }
 
-    /// Whether what is missing of a day will not come by itself any more. A daemon can wait until the next noon.
-    fn is_over(&self, work: &Work) -> bool {
-        let (Work::Day { day, .. }, now) = (work, self.desk.tables.now()) else { return false };
-        let noon = || day.succ_opt().and_then(|next| next.and_hms_opt(12, 0, 0));
-        match self.errand {
-            Errand::Daemon => noon().is_some_and(|noon| now >= noon),
-            Errand::Span(_) | Errand::Again(_) => *day < now.date(),
-        }
-    }
-
-    /// How often a day is asked for before it is handed over: a run that ends takes all its tries at a day that is over.
-    fn tries(&self, work: &Work, state: &DayState) -> u32 {
-        let (today, tries_max) = (self.desk.tables.now().date(), self.desk.settings.tries_max);
-        match (work, &self.errand) {
-            (Work::Day { day, .. }, Errand::Span(_)) if *day < today => {
-                tries_max.saturating_sub(state.tries).max(1)
-            }
-            (Work::Range { to, .. }, Errand::Span(_) | Errand::Daemon) if *to < today => tries_max,
-            _ => 1,
+    /// Securities that had a row on the day before.
+    fn before(&self, work: &Work) -> Symbols {
+        match *work {
+            Work::Day { dataset, day } => state::before(&self.days, dataset.name(), day),
+            Work::Range { .. } | Work::Live { .. } => Symbols::default(),
         }
     }
 
@@ -163,15 +153,16 @@ impl<R: Feed> TushareSource<R> {
         let now = self.desk.tables.now();
         let universe = self.desk.tables.universe().await?;
         self.universe = Some(Arc::clone(&universe));
+        self.halts = Arc::default();
         let span = match &self.errand {
-            Errand::Again(works) => {
+            Errand::Again(works) | Errand::Anew(works) => {
                 self.waiting = works.iter().copied().collect();
                 self.planned = true;
                 return Ok(());
             }
             Errand::Span(span) => *span,
             Errand::Daemon => {
-                let from = now.date() - Days::new(self.desk.settings.lookback_days);
+                let from = now.date() - chrono::Days::new(self.desk.settings.lookback_days);
                 Range { from, to: now.date() }
             }
         };
@@ -193,7 +184,11 @@ impl<R: Feed> TushareSource<R> {
     }
 
     /// Takes what a task brought. `None`: nothing to hand over.
-    fn take(&mut self, work: Work, done: Result<Done<R>, ApiError>) -> Option<Chunk<R>> {
+    fn take(
+        &mut self,
+        (work, asked): (Work, NaiveDateTime),
+        done: Result<Done<R>, ApiError>,
+    ) -> Option<Chunk<R>> {
         let Done { chunk, found } = match done {
             Ok(done) => done,
             Err(error) => {
@@ -203,8 +198,8 @@ impl<R: Feed> TushareSource<R> {
         };
         match (work, found) {
             (_, Found::Day(day)) => self.take_day(&work, chunk, day.0, &day.1),
-            (Work::Range { dataset, symbol, from, to }, Found::Range(missing)) => {
-                self.take_range(&work, chunk, (dataset, symbol, Range { from, to }), missing)
+            (Work::Range { from, to, .. }, Found::Range(days)) => {
+                self.take_range((&work, asked), chunk, Range { from, to }, &days)
             }
             (Work::Live { label, .. }, _) => {
                 self.live = Some(label);
@@ -234,33 +229,49 @@ impl<R: Feed> TushareSource<R> {
         Some(chunk)
     }
 
-    /// A range counts as done up to its last day that is there, if that day is today: its rows may be late.
+    /// All days of a range are done but those that are late, whose rows come as a whole.
     fn take_range(
         &mut self,
-        work: &Work,
+        (work, asked): (&Work, NaiveDateTime),
         mut chunk: Chunk<R>,
-        (dataset, symbol, range): (Dataset, Symbol, Range),
-        mut missing: BTreeSet<NaiveDate>,
+        range: Range,
+        days: &Days,
     ) -> Option<Chunk<R>> {
-        let today = self.desk.tables.now().date();
-        let mut done = range;
-        if missing.remove(&today) {
+        let field = work.field();
+        let mut ranges = self.ranges.get(&field).cloned().unwrap_or_default();
+        let terms = self.errand.terms(asked, self.desk.settings.lookback_days);
+        let verdict = weigh(days, ranges.first_row(), terms);
+        if !verdict.late.is_empty() {
             self.hold(work);
             self.summary.late();
-            done.to = today.pred_opt()?;
-            if done.to < done.from {
-                return None;
-            }
+            chunk.records.retain(|record| !verdict.late.contains(&record.session()));
         }
-        self.summary.range(missing.len());
-        if let Err(error) = self.desk.gaps.put_code(dataset.name(), symbol, done.from..=done.to, &missing) {
+        if !verdict.take(range, &mut ranges, |days| self.has_session(days)) {
+            return None;
+        }
+        self.note_range(work, range, days, verdict);
+        chunk.origin = work.to_string().into();
+        chunk.cursor.push((field.clone(), Some(ranges.to_string())));
+        self.ranges.insert(field, ranges);
+        Some(chunk)
+    }
+
+    fn has_session(&self, Range { from, to }: Range) -> bool {
+        self.universe.as_ref().is_none_or(|of| !of.sessions(&self.desk.calendar, from, to).is_empty())
+    }
+
+    /// Notes what is missing of a range. As soon as the first row of a code is known, nothing before it is; single days
+    /// that are asked for again do not come in order and tell nothing of that kind.
+    fn note_range(&mut self, work: &Work, range: Range, days: &Days, verdict: Verdict) {
+        let Work::Range { dataset, symbol, .. } = *work else { return };
+        self.summary.range(verdict.missing.len());
+        let in_order = matches!(self.errand, Errand::Span(_) | Errand::Daemon) && !days.listed;
+        let begins = in_order && verdict.first_row.is_some_and(|first| first >= range.from);
+        let from = if begins { NaiveDate::MIN } else { range.from };
+        let gaps = CodeGaps::new(dataset.name(), symbol, &verdict.missing, verdict.halted);
+        if let Err(error) = self.desk.gaps.put_code(gaps, &(from..=range.to)) {
             tracing::warn!("{error:#}");
         }
-        let range = self.ranges.get(&work.field()).map_or(done, |range| range.with(done));
-        self.ranges.insert(work.field(), range);
-        chunk.origin = work.to_string().into();
-        chunk.cursor.push((work.field(), Some(range.to_string())));
-        Some(chunk)
     }
 
     /// Before the open, what is known of the day goes out as a whole or not yet.
@@ -282,11 +293,7 @@ impl<R: Feed> TushareSource<R> {
         if let Err(error) = self.desk.gaps.put(gaps) {
             tracing::warn!("{error:#}");
         }
-        match (gaps.is_whole(), gaps.closed) {
-            (true, _) => tracing::debug!("{gaps}"),
-            (false, true) => tracing::warn!("{gaps}"),
-            (false, false) => tracing::info!("{gaps}"),
-        }
+        gaps.tell();
     }
 
     /// A daemon outlives what passes; a run that ends says why it cannot.
@@ -361,8 +368,8 @@ impl<R: Feed> Source for TushareSource<R> {
         for (name, text) in &cursors.fields {
             if name.starts_with(live::PREFIX) {
                 self.live = live::read(text);
-            } else if let Some(range) = Range::read(text) {
-                self.ranges.insert(name.clone(), range);
+            } else if let Some(ranges) = Ranges::read(text) {
+                self.ranges.insert(name.clone(), ranges);
             } else if let Some(state) = DayState::read(text) {
                 self.days.insert(name.clone(), state);
             } else {
@@ -394,11 +401,11 @@ impl<R: Feed> Source for TushareSource<R> {
                 }
                 continue;
             };
-            let work = begun.work;
+            let (work, asked) = (begun.work, begun.asked);
             self.begun.pop_front();
             match ended {
                 Ok(done) => {
-                    if let Some(chunk) = self.take(work, done) {
+                    if let Some(chunk) = self.take((work, asked), done) {
                         self.idle = false;
                         return Ok(Some(chunk));
                     }

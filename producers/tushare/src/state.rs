@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 use sqep::{
     Record, Symbol,
@@ -13,6 +13,9 @@ use sqep::{
 };
 
 use crate::symbols::Symbols;
+
+/// The longest the exchanges were ever closed, with room to spare.
+const CLOSED_DAYS_MAX: u64 = 30;
 
 /// How far a day got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,19 +26,14 @@ pub struct DayState {
     /// How often the service was asked for all of it.
     pub tries: u32,
     /// Securities that have a row on the stream.
-    pub rows: u64,
-    /// Securities that should have a row and have none.
     #[serde(skip_serializing_if = "Symbols::is_empty")]
-    pub missing: Symbols,
-    /// Securities whose row was refused.
+    pub present: Symbols,
+    /// Securities without a row, of which one was refused.
     #[serde(skip_serializing_if = "Symbols::is_empty")]
     pub refused: Symbols,
     /// Fields that rows on the stream leave null, and the securities of these rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub nulls: BTreeMap<String, Symbols>,
-    /// Securities that have a row, as long as more may come. A closed day has all but those that are missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub present: Option<Symbols>,
 }
 
 /// What a row is beside the one of the same key on the stream.
@@ -49,6 +47,8 @@ pub enum News {
     Same,
     /// It knows less: never published.
     Less,
+    /// It knows something more and something less: never published, and asked for again.
+    Other,
 }
 
 impl DayState {
@@ -69,7 +69,7 @@ impl DayState {
 
     /// What a row of `symbol`, by its current number, is beside those that were published.
     pub fn news<R: Record>(&self, symbol: Symbol, row: &R) -> News {
-        if !self.has(symbol) {
+        if !self.present.has(symbol) {
             return News::First;
         }
         let (mut more, mut less) = (false, false);
@@ -80,48 +80,37 @@ impl DayState {
             less |= is_null && !was_null;
         }
         match (more, less) {
-            (_, true) => News::Less,
+            (false, true) => News::Less,
+            (true, true) => News::Other,
             (true, false) => News::More,
             (false, false) => News::Same,
         }
     }
 
-    fn has(&self, symbol: Symbol) -> bool {
-        match &self.present {
-            Some(present) => present.has(symbol),
-            None => self.tries > 0 && !self.missing.has(symbol),
-        }
-    }
-
     /// Takes note of rows that are handed over; `current` gives the number a security trades under today.
     pub fn take<R: Record>(&mut self, rows: &[R], current: impl Fn(Symbol) -> Symbol) {
-        let fresh = rows.iter().filter(|row| !self.has(current(row.symbol()))).count();
-        self.rows += u64::try_from(fresh).unwrap_or(u64::MAX);
-        if self.tries == 0 {
-            self.present.get_or_insert_default();
-        }
         for row in rows {
             let symbol = current(row.symbol());
-            self.missing.0.remove(&symbol);
-            if let Some(present) = &mut self.present {
-                present.0.insert(symbol);
-            }
+            self.present.insert(symbol);
+            self.refused.remove(symbol);
             for (at, field) in nullable::<R>() {
                 if row.get(at) == Cell::Null {
-                    self.nulls.entry(field.name.to_owned()).or_default().0.insert(symbol);
+                    self.nulls.entry(field.name.to_owned()).or_default().insert(symbol);
                 } else if let Some(of) = self.nulls.get_mut(field.name) {
-                    of.0.remove(&symbol);
+                    of.remove(symbol);
                 }
             }
         }
         self.nulls.retain(|_, of| !of.is_empty());
     }
+}
 
-    /// Closes the day: what it knows suffices to tell later rows from these.
-    pub fn close(&mut self) {
-        self.closed = true;
-        self.present = None;
-    }
+/// Securities that had a row of `dataset` on the last day before `day`, not longer ago than the exchanges are ever
+/// closed. `days` holds states by their fields.
+pub fn before(days: &BTreeMap<String, DayState>, dataset: &str, day: NaiveDate) -> Symbols {
+    let from = DayState::field(dataset, day - Days::new(CLOSED_DAYS_MAX));
+    let earlier = days.range(from..DayState::field(dataset, day)).rev();
+    earlier.map(|(_, state)| &state.present).find(|present| !present.is_empty()).cloned().unwrap_or_default()
 }
 
 fn nullable<R: Record>() -> impl Iterator<Item = (usize, &'static Field)> {
@@ -156,7 +145,7 @@ mod tests {
         for (row, news) in [
             (row("000001.SZ", Some(1.0), None), News::Same),
             (row("000001.SZ", Some(1.0), Some(true)), News::More),
-            (row("000001.SZ", None, Some(true)), News::Less),
+            (row("000001.SZ", None, Some(true)), News::Other),
             (row("000001.SZ", None, None), News::Less),
             (row("000002.SZ", Some(2.0), None), News::More),
             (row("000003.SZ", None, None), News::First),
@@ -166,16 +155,34 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_day_lets_in_what_was_missing_and_nothing_else() {
+    fn a_closed_day_lets_in_whoever_has_no_row_and_nothing_that_is_there() {
         let mut state =
             after(&[row("000001.SZ", Some(1.0), Some(false)), row("000002.SZ", None, Some(false))]);
-        state.missing = ["000003.SZ".parse().unwrap()].into_iter().collect();
-        state.close();
+        state.closed = true;
+        let mut state = DayState::read(&state.text()).unwrap();
         assert_eq!(news(&state, &row("000001.SZ", Some(1.0), Some(false))), News::Same);
         assert_eq!(news(&state, &row("000002.SZ", Some(1.0), Some(false))), News::More);
+        // Whether it was missing, suspended or on no list.
         assert_eq!(news(&state, &row("000003.SZ", None, None)), News::First);
         let late = [row("000002.SZ", Some(1.0), Some(false)), row("000003.SZ", Some(1.0), Some(false))];
         state.take(&late, |symbol| symbol);
-        assert_eq!((state.rows, state.missing.len(), state.nulls.len()), (3, 0, 0));
+        assert_eq!((state.present.len(), state.nulls.len()), (3, 0));
+    }
+
+    #[test]
+    fn the_day_before_is_the_last_that_has_rows_and_no_other_dataset_nor_year() {
+        let state = |symbol| after(&[row(symbol, None, None)]);
+        let days = BTreeMap::from([
+            ("funds/20240102".to_owned(), state("510050.SH")),
+            ("funds/20240229".to_owned(), state("510300.SH")),
+            ("funds/20240301".to_owned(), DayState::default()),
+            ("stocks/20240301".to_owned(), state("000001.SZ")),
+        ]);
+        let names = |day: &str| -> Vec<String> {
+            before(&days, "funds", day.parse().unwrap()).iter().map(|symbol| symbol.to_string()).collect()
+        };
+        assert_eq!(names("2024-03-04"), ["510300.SH"]);
+        assert!(names("2024-02-29").is_empty());
+        assert_eq!(names("2024-01-15"), ["510050.SH"]);
     }
 }

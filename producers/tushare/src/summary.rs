@@ -11,6 +11,7 @@ use crate::gaps::DayGaps;
 enum State {
     Complete,
     Gaps,
+    Unconfirmed,
     Open,
 }
 
@@ -31,6 +32,7 @@ impl Summary {
         let state = match (gaps.is_whole(), gaps.closed) {
             (true, _) => State::Complete,
             (false, true) => State::Gaps,
+            (false, false) if gaps.is_unconfirmed() => State::Unconfirmed,
             (false, false) => State::Open,
         };
         self.days.insert((gaps.dataset.clone(), gaps.day), state);
@@ -77,6 +79,10 @@ impl fmt::Display for Summary {
         let [complete, gaps, open] =
             [State::Complete, State::Gaps, State::Open].map(|state| self.count(state));
         write!(f, "days: {complete} complete, {gaps} closed with gaps, {open} not complete yet")?;
+        match self.count(State::Unconfirmed) {
+            0 => {}
+            days => write!(f, ", {days} to be confirmed by a second answer")?,
+        }
         if self.ranges + self.late > 0 {
             let Summary { ranges, missing, late, .. } = self;
             write!(f, "; ranges of codes: {ranges}, days missing of them: {missing}, not there yet: {late}")?;

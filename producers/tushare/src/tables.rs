@@ -11,7 +11,7 @@ use sqep::{Symbol, kind::Grid, shanghai};
 
 use crate::{
     client::{ApiError, Ask, Client, Keep, Table, api},
-    config::AliasChoice,
+    config::{AliasChoice, FetchSettings},
     known::{Names, Treatment, treated},
     universe::{Codes, Universe},
 };
@@ -30,23 +30,25 @@ pub struct Tables {
     client: Client,
     clock: Clock,
     alias: AliasChoice,
-    names: Arc<Mutex<Today<Names>>>,
-    universe: Arc<Mutex<Today<Universe>>>,
+    /// When, after midnight, lists are read anew.
+    anew: [NaiveTime; 2],
+    names: Arc<Mutex<Lately<Names>>>,
+    universe: Arc<Mutex<Lately<Universe>>>,
     /// Whether it was told that names stand in for the list.
     told: Arc<AtomicBool>,
 }
 
-/// Something that is good for a day.
-type Today<T> = Option<(NaiveDate, Arc<T>)>;
+/// Something that is good until lists are read anew, and since when it was.
+type Lately<T> = Option<(NaiveDateTime, Arc<T>)>;
 
-fn of_today<T>(kept: &Mutex<Today<T>>, today: NaiveDate) -> Option<Arc<T>> {
+fn kept_since<T>(kept: &Mutex<Lately<T>>, since: NaiveDateTime) -> Option<Arc<T>> {
     let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.as_ref().filter(|(of, _)| *of == today).map(|(_, kept)| Arc::clone(kept))
+    kept.as_ref().filter(|(of, _)| *of == since).map(|(_, kept)| Arc::clone(kept))
 }
 
-fn keep_today<T>(place: &Mutex<Today<T>>, today: NaiveDate, value: T) -> Arc<T> {
+fn keep<T>(place: &Mutex<Lately<T>>, since: NaiveDateTime, value: T) -> Arc<T> {
     let value = Arc::new(value);
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some((today, Arc::clone(&value)));
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some((since, Arc::clone(&value)));
     value
 }
 
@@ -59,7 +61,22 @@ impl std::fmt::Debug for Tables {
 impl Tables {
     /// Tables of this service, at the time of this clock.
     pub fn new(client: Client, clock: Clock, alias: AliasChoice) -> Tables {
-        Tables { client, clock, alias, names: Arc::default(), universe: Arc::default(), told: Arc::default() }
+        let FetchSettings { ref_at, bars_at, .. } = FetchSettings::default();
+        let (names, universe, told) = (Arc::default(), Arc::default(), Arc::default());
+        Tables { client, clock, alias, anew: [ref_at, bars_at], names, universe, told }
+    }
+
+    /// Reads lists anew at these times of a day: a stock that is listed today is on the list by then.
+    #[must_use]
+    pub fn read_anew_at(self, anew: [NaiveTime; 2]) -> Tables {
+        Tables { anew, ..self }
+    }
+
+    /// Since when a list must have been asked for to be good now.
+    fn lists_since(&self) -> NaiveDateTime {
+        let now = self.now();
+        let passed = self.anew.into_iter().filter(|&time| time <= now.time()).max();
+        now.date().and_time(passed.unwrap_or(NaiveTime::MIN))
     }
 
     /// The service.
@@ -148,41 +165,46 @@ impl Tables {
         Ok(self.names(codes).await?.on(day))
     }
 
-    /// All name changes, read once a day.
+    /// All name changes.
     async fn names(&self, codes: &Codes) -> Result<Arc<Names>, ApiError> {
-        let today = self.now().date();
-        if let Some(names) = of_today(&self.names, today) {
+        let since = self.lists_since();
+        if let Some(names) = kept_since(&self.names, since) {
             return Ok(names);
         }
-        let table = self.list("namechange", Vec::new()).await?;
-        Ok(keep_today(&self.names, today, Names::new(&table, codes)))
+        let table = self.list("namechange", Vec::new(), since).await?;
+        Ok(keep(&self.names, since, Names::new(&table, codes)))
     }
 
-    /// A list that is good for a day.
-    async fn list(&self, name: &'static str, params: Vec<(&'static str, String)>) -> Result<Table, ApiError> {
-        let since_ms = midnight_after(self.now().date() - Days::new(1));
+    /// A list, asked for at `since` or later.
+    async fn list(
+        &self,
+        name: &'static str,
+        params: Vec<(&'static str, String)>,
+        since: NaiveDateTime,
+    ) -> Result<Table, ApiError> {
+        let since_ms = shanghai::instant_ms(since).unwrap_or(i64::MAX);
         self.client.table(&Ask { api: api(name), params }, Keep::Settled { since_ms }).await
     }
 
-    /// Who is listed, under which number, and when the exchanges trade, as far as the account may know it. Read once
-    /// a day.
+    /// Who is listed, under which number, and when the exchanges trade, as far as the account may know it. Read a few
+    /// times a day.
     pub async fn universe(&self) -> Result<Arc<Universe>, ApiError> {
-        let today = self.now().date();
-        if let Some(universe) = of_today(&self.universe, today) {
+        let since = self.lists_since();
+        if let Some(universe) = kept_since(&self.universe, since) {
             return Ok(universe);
         }
         let mut codes = Codes::new(self.alias);
-        if let Some(mapping) = allowed(self.list("bse_mapping", Vec::new()).await)? {
+        if let Some(mapping) = allowed(self.list("bse_mapping", Vec::new(), since).await)? {
             codes.serve(&mapping);
         }
         let mut basics = Vec::new();
         for status in STATUSES {
-            let table = self.list("stock_basic", vec![("list_status", status.to_owned())]).await;
+            let table = self.list("stock_basic", vec![("list_status", status.to_owned())], since).await;
             basics.extend(allowed(table)?);
         }
-        let calendar = self.list("trade_cal", vec![("exchange", "SSE".to_owned())]).await;
+        let calendar = self.list("trade_cal", vec![("exchange", "SSE".to_owned())], since).await;
         let universe = Universe::new(codes, &basics, &allowed(calendar)?.unwrap_or_default());
-        Ok(keep_today(&self.universe, today, universe))
+        Ok(keep(&self.universe, since, universe))
     }
 }
 

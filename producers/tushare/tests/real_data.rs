@@ -8,6 +8,9 @@ use common::{Rig, assert_same, day, day_bars};
 use sqep::{DayBar, Kind};
 use sqep_testkit::tushare::{Faults, World};
 
+/// Bars of the two days that have no limit at all.
+const WITHOUT_LIMITS: usize = 5;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_days_of_the_whole_market_equal_the_files() {
     let Some(folder) = std::env::var_os("SQEP_DATA").map(PathBuf::from) else { return };
@@ -29,6 +32,31 @@ async fn two_days_of_the_whole_market_equal_the_files() {
     assert!(wanted.len() > 10_700, "{}", wanted.len());
     assert_same(&stream.rows, &wanted);
     assert!(stream.rows.values().all(|bar| bar.adjust.is_some() && bar.st.is_some()));
+    let bar = |symbol: &str, on: &str| {
+        *stream.rows.values().find(|bar| bar.symbol.to_string() == symbol && bar.frame == day(on)).unwrap()
+    };
+    // Days without a limit, which the files write as 999999.999 or 99999.999 and 0.01.
+    for (symbol, on, limits) in [
+        ("301535.SZ", "2025-03-31", (None, None)),
+        ("301535.SZ", "2025-04-01", (None, None)),
+        ("301616.SZ", "2025-03-31", (None, None)),
+        ("301616.SZ", "2025-04-01", (None, None)),
+        ("688757.SH", "2025-03-31", (None, None)),
+        ("688757.SH", "2025-04-01", (Some(28.55), Some(19.03))),
+        ("000001.SZ", "2025-03-31", (Some(12.49), Some(10.22))),
+    ] {
+        let bar = bar(symbol, on);
+        assert_eq!((bar.buy_limit, bar.sell_limit), limits, "{symbol} {on}");
+    }
+    let first = bar("000001.SZ", "2025-03-31");
+    assert_eq!((first.open, first.high, first.low, first.close), (11.36, 11.38, 11.26, 11.26));
+    assert_eq!(
+        (first.vol, first.amount, first.adjust),
+        (111_612_564.0, Some(1_262_598_263.0), Some(127.7841))
+    );
+    assert_eq!((first.st, bar("000040.SZ", "2025-03-31").st), (Some(false), Some(true)));
+    let without = stream.rows.values().filter(|bar| bar.buy_limit.is_none() && bar.sell_limit.is_none());
+    assert_eq!(without.count(), WITHOUT_LIMITS);
     let st = stream.rows.values().filter(|bar| bar.st == Some(true)).count();
     assert!((200..=268).contains(&st), "{st} of the 268 on the list traded");
 }

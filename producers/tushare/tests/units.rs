@@ -102,15 +102,16 @@ fn units_that_were_changed_under_way_refuse_the_answer_as_a_whole() {
 }
 
 #[test]
-fn an_old_row_without_trading_is_a_suspension_and_one_without_prices_a_gap() {
+fn an_old_row_without_trading_is_a_suspension_and_one_without_prices_or_volume_a_gap() {
     let chunk = days(&[
         "000001.SZ,19950718,8.7,8.7,8.7,8.7,8.7,0,0",
         "000002.SZ,19950718,,,,,8.7,,",
+        "000005.SZ,19950718,8.7,8.7,8.7,8.7,8.7,,",
         "000003.SZ,19950718,,,,,8.7,525152.77,460697.377",
         "000004.SZ,19950718,8.75,8.85,8.69,8.7,8.72,525152.77,",
     ]);
     assert_eq!(chunk.skipped, BTreeMap::from([(Reason::Suspended, 2)]));
-    assert_eq!(reasons(&chunk), [Reason::PriceMissing]);
+    assert_eq!(reasons(&chunk), [Reason::ValueIllegal, Reason::PriceMissing]);
     assert_eq!((chunk.records.len(), chunk.records[0].amount), (1, None));
     assert_eq!(chunk.warned, BTreeMap::from([(Reason::UnitUnchecked, 1)]));
 }

@@ -6,6 +6,8 @@
     reason = "each test program uses a part of it, and fails where that fails"
 )]
 
+pub(crate) mod office;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},

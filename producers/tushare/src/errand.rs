@@ -1,0 +1,47 @@
+//! What a source is to do, and how patient it is with what is missing. Knows the errand and a time; must not know what was
+//! done nor the service.
+
+use chrono::{Days, NaiveDate, NaiveDateTime, Timelike};
+
+use crate::{
+    plan::{Range, Work},
+    weigh::Terms,
+};
+
+/// What a source is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Errand {
+    /// The days of a span that are not done, and then no more.
+    Span(Range),
+    /// These days once more, whether done or not, and then no more.
+    Again(Vec<Work>),
+    /// The same, and of these days every row once more: its values may be others by now.
+    Anew(Vec<Work>),
+    /// What is due, for ever.
+    Daemon,
+}
+
+impl Errand {
+    /// The last day whose rows do not come by themselves any more. A daemon can wait until the next noon.
+    pub(crate) fn over(&self, now: NaiveDateTime) -> NaiveDate {
+        let days = if *self == Errand::Daemon && now.hour() < 12 { 2 } else { 1 };
+        now.date() - Days::new(days)
+    }
+
+    /// How often to ask before it is handed over, as long as days that are over are missing: a run that ends takes all
+    /// its tries at such a day.
+    pub(crate) fn tries(&self, work: &Work, tried: u32, today: NaiveDate, tries_max: u32) -> u32 {
+        match (work, self) {
+            (Work::Day { day, .. }, Errand::Span(_) | Errand::Anew(_)) if *day < today => {
+                tries_max.saturating_sub(tried).max(1)
+            }
+            (Work::Range { .. }, Errand::Span(_) | Errand::Anew(_) | Errand::Daemon) => tries_max,
+            _ => 1,
+        }
+    }
+
+    /// By what is weighed what was asked for at this time.
+    pub(crate) fn terms(&self, asked: NaiveDateTime, lookback_days: u64) -> Terms {
+        Terms { over: self.over(asked), recent: asked.date() - Days::new(lookback_days) }
+    }
+}

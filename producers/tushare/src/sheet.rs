@@ -1,0 +1,140 @@
+//! The tables of one trade date, and which of them to ask for again. What came once is not lost again.
+//!
+//! Knows which tables make a day of a dataset; must not know rows, nor what was published.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+use sqep::Symbol;
+
+use crate::{
+    client::{ApiError, Table},
+    config::{FetchSettings, Join},
+    known::{self, Known},
+    market::Ground,
+    plan::Dataset,
+};
+
+/// The tables of a day so far.
+#[derive(Default)]
+pub(crate) struct Sheet {
+    pub(crate) bars: Option<Table>,
+    pub(crate) suspended: Option<BTreeSet<Symbol>>,
+    pub(crate) known: Known,
+    /// Whether the last answer had fewer bars than one before it.
+    pub(crate) fewer: bool,
+    again: BTreeSet<Part>,
+}
+
+/// A part of a sheet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Bars, and who is suspended.
+    Bars,
+    /// Factors of stocks, or of funds.
+    Factors,
+    /// Price limits.
+    Limits,
+    /// Special treatment.
+    Treatment,
+}
+
+/// The APIs that are to be asked.
+struct Wants {
+    bars: Option<&'static str>,
+    halts: Option<&'static str>,
+    stock_factors: Option<&'static str>,
+    fund_factors: Option<&'static str>,
+    limits: Option<&'static str>,
+    treatment: bool,
+}
+
+impl Sheet {
+    /// Marks what may be better if it is asked for again.
+    pub(crate) fn doubt(&mut self, parts: BTreeSet<Part>) {
+        self.again = parts;
+        // An empty answer is none.
+        self.bars = self.bars.take().filter(|table| !table.rows.is_empty());
+    }
+
+    fn wants(&self, dataset: Dataset, settings: &FetchSettings) -> Wants {
+        let (stocks, funds) = match dataset {
+            Dataset::Funds => (false, true),
+            dataset => (true, dataset == Dataset::Ref && settings.funds),
+        };
+        let bars = match dataset {
+            Dataset::Stocks => Some("daily"),
+            Dataset::Funds => Some("fund_daily"),
+            _ => None,
+        };
+        let wanted = |part, there: bool| !there || self.again.contains(&part);
+        let joined = |join, part, there: bool| settings.joins(join) && wanted(part, there);
+        let known = &self.known;
+        let bars = bars.filter(|_| wanted(Part::Bars, self.bars.is_some()));
+        let stock_factors = stocks && joined(Join::Adjust, Part::Factors, known.factors.is_some());
+        let fund_factors = funds && joined(Join::Adjust, Part::Factors, known.fund_factors.is_some());
+        Wants {
+            bars,
+            halts: (bars.is_some() && stocks).then_some("suspend_d"),
+            stock_factors: stock_factors.then_some("adj_factor"),
+            fund_factors: fund_factors.then_some("fund_adj"),
+            limits: joined(Join::Limits, Part::Limits, known.limits.is_some()).then_some("stk_limit"),
+            treatment: stocks && joined(Join::St, Part::Treatment, known.treatment.is_some()),
+        }
+    }
+
+    /// Asks for the tables of a day that are not there or in doubt, all at once.
+    pub(crate) async fn fill(
+        &mut self,
+        ground: &Ground<'_>,
+        dataset: Dataset,
+        day: NaiveDate,
+        fresh: bool,
+    ) -> Result<(), ApiError> {
+        let (tables, codes) = (ground.tables, &ground.universe.codes);
+        let wants = self.wants(dataset, ground.settings);
+        let ask = |api: Option<&'static str>| async move {
+            match api {
+                Some(api) => tables.of_day(api, day, fresh).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let treatment =
+            async { if wants.treatment { tables.treatment(codes, day, fresh).await } else { Ok(None) } };
+        let (bars, halts, of_stocks, of_funds, limits, treatment) = tokio::try_join!(
+            ask(wants.bars),
+            ask(wants.halts),
+            ask(wants.stock_factors),
+            ask(wants.fund_factors),
+            ask(wants.limits),
+            treatment
+        )?;
+        self.put_bars(bars, halts.map(|table| known::suspended(&table, codes)));
+        let known = &mut self.known;
+        for table in [&limits, &of_stocks, &of_funds].into_iter().flatten() {
+            known.given.extend(known::given(table, codes));
+        }
+        put(&mut known.factors, of_stocks.and_then(|table| known::factors(&table, codes)));
+        put(&mut known.fund_factors, of_funds.and_then(|table| known::factors(&table, codes)));
+        put(&mut known.limits, limits.and_then(|table| known::limits(&table, codes)));
+        known.treatment = treatment.or(known.treatment.take());
+        Ok(())
+    }
+
+    /// Takes bars that came again, unless there are fewer of them.
+    fn put_bars(&mut self, bars: Option<Table>, suspended: Option<BTreeSet<Symbol>>) {
+        let before = self.bars.as_ref().map_or(0, |table| table.rows.len());
+        self.fewer = bars.as_ref().is_some_and(|table| table.rows.len() < before);
+        if let Some(bars) = bars.filter(|_| !self.fewer) {
+            self.bars = Some(bars);
+        }
+        self.suspended = suspended.or(self.suspended.take());
+    }
+}
+
+/// Adds what came to what is there.
+fn put<T: Extend<E> + IntoIterator<Item = E> + Default, E>(place: &mut Option<T>, came: Option<T>) {
+    if let Some(came) = came {
+        place.get_or_insert_default().extend(came);
+    }
+}

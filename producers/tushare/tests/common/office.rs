@@ -1,0 +1,111 @@
+//! A source and a fake service that look at the same clock, which a test moves.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chrono::NaiveDateTime;
+use sqep::{Calendar, Chunk, Cursors, Kind, Source};
+use sqep_testkit::tushare::{FakeTushare, Faults, TOKEN, World};
+use sqep_tushare::{
+    client::{Client, ClientSettings},
+    config::{AliasChoice, FetchSettings},
+    desk::Desk,
+    gaps::Gaps,
+    job::Feed,
+    source::{Errand, TushareSource},
+    tables::Tables,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A service and a program that look at the same clock.
+pub(crate) struct Office {
+    pub(crate) fake: FakeTushare,
+    pub(crate) now: Arc<Mutex<NaiveDateTime>>,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) fn at(text: &str) -> NaiveDateTime {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap()
+}
+
+impl Office {
+    pub(crate) async fn open(world: World, now: &str) -> Office {
+        let fake = FakeTushare::start(world, Faults::default()).await.unwrap();
+        let office =
+            Office { fake, now: Arc::new(Mutex::new(at(now))), folder: tempfile::tempdir().unwrap() };
+        office.set(at(now));
+        office
+    }
+
+    pub(crate) fn set(&self, now: NaiveDateTime) {
+        *self.now.lock().unwrap() = now;
+        self.fake.set_now(now);
+    }
+
+    pub(crate) fn source<R: Feed>(&self, kind: Kind, errand: Errand) -> TushareSource<R> {
+        let settings = FetchSettings { retry_s: 1, ..FetchSettings::default() };
+        self.source_with(kind, errand, settings)
+    }
+
+    pub(crate) fn source_with<R: Feed>(
+        &self,
+        kind: Kind,
+        errand: Errand,
+        fetch: FetchSettings,
+    ) -> TushareSource<R> {
+        let settings = ClientSettings {
+            base_url: self.fake.url(),
+            token: vec![TOKEN.into()],
+            points: 15_000,
+            cache_dir: "".into(),
+            ..ClientSettings::default()
+        };
+        let client = Client::new(settings, CancellationToken::new()).unwrap();
+        let now = Arc::clone(&self.now);
+        let tables = Tables::new(client, Arc::new(move || *now.lock().unwrap()), AliasChoice::Current);
+        let desk = Desk {
+            kind,
+            tables,
+            settings: fetch,
+            calendar: Arc::new(Calendar::published()),
+            gaps: Gaps::new(self.folder.path(), "sqep", kind),
+            minute_rows_max: 8_000,
+            live_rows_max: 1_000,
+        };
+        TushareSource::new(Arc::new(desk), errand)
+    }
+
+    /// A daemon, as after a start with nothing published yet but by its clock of that day.
+    pub(crate) async fn daemon<R: Feed>(&self, kind: Kind) -> Daemon<R> {
+        let mut source = self.source(kind, Errand::Daemon);
+        source.open(&Cursors::default()).await.unwrap();
+        Daemon { source }
+    }
+}
+
+/// A daemon that is read until it rests.
+pub(crate) struct Daemon<R> {
+    pub(crate) source: TushareSource<R>,
+}
+
+impl<R: Feed> Daemon<R> {
+    /// What it hands over by now, by day: it rests when nothing comes for longer than it waits between two tries.
+    pub(crate) async fn by_now(&mut self) -> Vec<Chunk<R>> {
+        let mut chunks = Vec::new();
+        while let Ok(chunk) = timeout(Duration::from_millis(1_500), self.source.read()).await {
+            let chunk = chunk.unwrap().unwrap();
+            if !chunk.is_empty() {
+                chunks.push(chunk);
+            }
+        }
+        chunks
+    }
+
+    pub(crate) async fn rows(&mut self) -> Vec<R> {
+        self.by_now().await.into_iter().flat_map(|chunk| chunk.records).collect()
+    }
+}
