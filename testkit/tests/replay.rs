@@ -606,7 +606,10 @@ async fn while_a_group_is_given_the_past_the_live_one_stays_within_a_second() ->
         world.reader(group, true, &[])?.finish()?;
     }
     same(&world.archive("first")?, &world.archive("second")?);
-    Ok(())
+    // And by the program's own word, against the files in the order they were published.
+    let [past, fed, second] = ["csv-3", "in", "second"].map(|name| world.path(name).display().to_string());
+    let audit = ["audit", "--dialect", "sqep", "--archive", &second, "--against", &past, &fed];
+    world.start("sqep", &audit, &[])?.finish()
 }
 
 #[tokio::test(flavor = "multi_thread")]
