@@ -103,14 +103,14 @@ MUTANTS = [
     (
         "turns to the stream before the past is settled",
         DELIVER,
-        "            if drained && replay.done {",
-        "            if replay.done {",
+        "        while !self.step(hand, standing, replay.done, <[Entry]>::is_empty).await? {}",
+        "        self.step(hand, standing, replay.done, <[Entry]>::is_empty).await?;",
     ),
     (
         "turns to the stream while the past is still coming",
         DELIVER,
-        "            if drained && replay.done {",
-        "            if drained {",
+        "        if replay.done {",
+        "        if replay.done || replay.after.version() < u64::MAX {",
     ),
     (
         "waits for the lease with the store locked",
