@@ -47,7 +47,7 @@ pub struct Traded {
     /// The day's limits and treatment.
     pub rules: Rules,
     /// Sessions of the exchange between the previous traded bar's day and this one's.
-    pub sessions_skipped: u32,
+    pub sessions_missed: u32,
 }
 
 /// Turnover and volume of a session so far, and the prices between which its average must lie.

@@ -83,5 +83,5 @@ pub(crate) fn rules(bar: &Traded) -> [f64; 3] {
         (false, true) => -1.0,
         (false, false) => 0.0,
     };
-    [state, f64::from(st == Some(true)), f64::from(bar.sessions_skipped.min(GAP_SESSIONS_MAX))]
+    [state, f64::from(st == Some(true)), f64::from(bar.sessions_missed.min(GAP_SESSIONS_MAX))]
 }

@@ -9,7 +9,7 @@ use crate::{
     list::Length,
     row::Row,
     save::{Save, SnapshotError},
-    series::{Facts, PushError, sessions_skipped},
+    series::{Facts, PushError, sessions_missed},
     snapshot::{begin, open, seal},
 };
 
@@ -68,7 +68,7 @@ impl DayFeatures {
             factor: facts.factor(self.symbol),
             session: Turnover { amount, vol, low, high },
             rules: facts.rules(self.symbol),
-            sessions_skipped: sessions_skipped(calendar, self.last, bar.frame),
+            sessions_missed: sessions_missed(calendar, self.last, bar.frame),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     list::Length,
     row::Row,
     save::{Reader, Save, SnapshotError},
-    series::{Facts, PushError, sessions_skipped},
+    series::{Facts, PushError, sessions_missed},
     snapshot::{begin, open, seal},
 };
 
@@ -163,7 +163,7 @@ impl MinuteFeatures {
             factor: facts.factor(symbol),
             session: bar.added_to(before.map(|session| session.turnover)),
             rules: facts.rules(symbol),
-            sessions_skipped: sessions_skipped(calendar, self.session.map(|session| session.day), day),
+            sessions_missed: sessions_missed(calendar, self.session.map(|session| session.day), day),
         };
         traded.check().map_err(|source| PushError::bar(symbol, &bar.frame, source))?;
         Ok(traded)

@@ -93,7 +93,7 @@ impl Facts {
 }
 
 /// Sessions after the day of the last bar and before this day, at most 250; 0 for the first bar.
-pub(crate) fn sessions_skipped(calendar: &Calendar, last: Option<NaiveDate>, day: NaiveDate) -> u32 {
+pub(crate) fn sessions_missed(calendar: &Calendar, last: Option<NaiveDate>, day: NaiveDate) -> u32 {
     let one = Days::new(1);
     let (Some(from), Some(to)) =
         (last.and_then(|last| last.checked_add_days(one)), day.checked_sub_days(one))

@@ -31,7 +31,7 @@ fn a_suspended_day_has_no_row_and_the_next_one_counts_it() {
 }
 
 #[test]
-fn sessions_skipped_are_those_of_the_calendar_that_is_given_and_at_most_250() {
+fn sessions_missed_are_those_of_the_calendar_that_is_given_and_at_most_250() {
     let gap = |calendar: &Calendar, from: &str, to: &str| {
         let mut features = DayFeatures::new(share(from).symbol);
         features.push(&share(from), calendar).unwrap();

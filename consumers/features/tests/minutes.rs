@@ -207,7 +207,7 @@ fn limits_and_treatment_come_from_what_is_known_before_the_open() {
 }
 
 #[test]
-fn sessions_skipped_count_at_the_first_minute_of_the_day() {
+fn sessions_missed_count_at_the_first_minute_of_the_day() {
     let bars = [
         bar("2024-03-01 15:00", [10.0; 4], 100.0),
         bar("2024-03-06 09:31", [10.0; 4], 100.0),

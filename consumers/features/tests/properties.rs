@@ -33,7 +33,7 @@ fn traded(prices: [f64; 4], vol: f64, amount: Option<f64>, factor: f64) -> Trade
     let [open, high, low, close] = prices;
     let rules = Rules { st: None, buy_limit: Some(11.0), sell_limit: Some(9.0), half_tick: 0.005 };
     let session = Turnover { amount, vol, low, high };
-    Traded { open, high, low, close, vol, factor: Some(factor), session, rules, sessions_skipped: 0 }
+    Traded { open, high, low, close, vol, factor: Some(factor), session, rules, sessions_missed: 0 }
 }
 
 prop_compose! {
@@ -48,7 +48,7 @@ prop_compose! {
         let close = price(low + body[1]);
         let amount = amount.map(|part| part * close * vol);
         let bar = traded([price(low + body[0]), price(highest), price(low), close], vol, amount, factor);
-        Traded { sessions_skipped: gap, ..bar }
+        Traded { sessions_missed: gap, ..bar }
     }
 }
 

@@ -77,7 +77,7 @@ impl Golden {
         let Facts { adjust: factor, st, buy_limit, sell_limit } = facts;
         let session = Turnover { amount, vol, low, high };
         let rules = Rules { st, buy_limit, sell_limit, half_tick: 0.005 };
-        Traded { open, high, low, close, vol, factor, session, rules, sessions_skipped: 0 }
+        Traded { open, high, low, close, vol, factor, session, rules, sessions_missed: 0 }
     }
 
     pub(crate) fn day_bar(&self, symbol: Symbol) -> DayBar {
