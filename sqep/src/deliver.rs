@@ -87,6 +87,7 @@ impl Deliverer {
         stop: &CancellationToken,
     ) -> anyhow::Result<Account> {
         let (mut backoff, mut account, mut target) = (Backoff::default(), Account::default(), None);
+        let mut said = Instant::now();
         loop {
             let mut session = Session {
                 loop_: self,
@@ -97,7 +98,7 @@ impl Deliverer {
                 backoff: &mut backoff,
                 recent: VecDeque::new(),
                 before: EntryId::ZERO,
-                said: Instant::now(),
+                said: &mut said,
             };
             let ended = session.run(&mut target).await;
             sink.release(self.partition).await;
@@ -156,7 +157,7 @@ struct Session<'a, S, I> {
     recent: VecDeque<(Instant, EntryId)>,
     before: EntryId,
     /// When the account was told last.
-    said: Instant,
+    said: &'a mut Instant,
 }
 
 impl<S: Sink, I: Inlet> Session<'_, S, I> {
@@ -278,7 +279,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             self.flush(hand, standing).await?;
         }
         if self.said.elapsed() > SAY {
-            self.said = Instant::now();
+            *self.said = Instant::now();
             say(&self.loop_.asker.group, self.account);
         }
         Ok(ended)

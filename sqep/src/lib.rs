@@ -45,6 +45,8 @@ pub mod publish;
 #[cfg(feature = "runtime")]
 pub mod redis;
 #[cfg(feature = "runtime")]
+pub mod secret;
+#[cfg(feature = "runtime")]
 pub mod transport;
 /// The error type of connectors' hand-overs, for those who implement them.
 #[cfg(feature = "runtime")]

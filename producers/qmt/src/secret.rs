@@ -1,24 +1,25 @@
-//! The token that agents show: where it comes from, how it is compared, and how it stays unseen.
+//! The token that agents show: where it comes from and how it is compared. Must not know how it stays unseen ([`Secret`]).
 
-use std::{fmt, fs, hint::black_box, path::Path};
+use std::{hint::black_box, path::Path};
 
-use anyhow::{Context, bail};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+use sqep::secret::Secret;
 
-const HIDDEN: &str = "…";
 /// The credential that systemd hands over.
 const CREDENTIAL: &str = "qmt_token";
 /// Shorter ones are guessed.
 const BYTES_MIN: usize = 16;
 
-/// A secret, or none. Neither `Debug` nor `Serialize` shows it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Token(String);
+/// The agents' token, or none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(Secret);
 
 impl Token {
     /// Whether `shown` is it, in a time that tells nothing about it. No token is nobody's.
     pub fn is(&self, shown: &str) -> bool {
-        let (secret, shown) = (self.0.as_bytes(), shown.as_bytes());
+        let (secret, shown) = (self.0.reveal().as_bytes(), shown.as_bytes());
         let Some(last) = secret.len().checked_sub(1) else { return false };
         let mut different = u8::from(secret.len() != shown.len());
         for (at, byte) in shown.iter().enumerate() {
@@ -35,57 +36,33 @@ impl Token {
     /// That of the configuration, else of the file, else of the credential.
     pub fn find(given: &Token, file: Option<&Path>) -> anyhow::Result<Token> {
         let token = if given.is_empty() { Token::read(file)? } else { given.clone() };
-        if token.0.len() < BYTES_MIN {
+        if token.0.reveal().len() < BYTES_MIN {
             bail!("the agents' token has fewer than {BYTES_MIN} characters; make one: openssl rand -hex 16");
         }
         Ok(token)
     }
 
     fn read(file: Option<&Path>) -> anyhow::Result<Token> {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|folder| Path::new(&folder).join(CREDENTIAL))
-            .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0));
-        let Some(path) = file.map(Path::to_owned).or(credential) else {
+        let Some(secret) = Secret::find(file, CREDENTIAL, "agents' token")? else {
             bail!(
                 "no token for agents: give it by the environment (SQEP__AGENT__TOKEN), a file (agent.token_file) or the \
                  systemd credential {CREDENTIAL}"
             );
         };
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read the agents' token from {}", path.display()))?;
-        Ok(Token::from(text.trim()))
+        Ok(Token::from(secret.reveal().trim()))
     }
 }
 
 impl From<&str> for Token {
     fn from(text: &str) -> Token {
-        Token(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for Token {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.is_empty() { "" } else { HIDDEN })
-    }
-}
-
-impl<'de> Deserialize<'de> for Token {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Token, D::Error> {
-        // The error of another type would quote it.
-        String::deserialize(deserializer)
-            .map(Token)
-            .map_err(|_| D::Error::custom("a token is text: put it in quotes"))
+        Token(Secret::from(text))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -102,7 +79,7 @@ mod tests {
     #[test]
     fn a_token_is_shown_by_nobody_and_a_short_one_is_none() {
         let token = Token::from("hunter2hunter2hunter2");
-        assert_eq!(format!("{token:?}"), "…");
+        assert_eq!(format!("{token:?}"), "Token(…)");
         assert_eq!(serde_json::to_string(&token).unwrap(), "\"…\"");
         let error = serde_json::from_str::<Token>("424242").unwrap_err().to_string();
         assert!(!error.contains("42"), "{error}");

@@ -132,8 +132,8 @@ impl Keys {
     /// Every key of a past that is given to `group` by `source`: its stream first, then its cursor, then the others.
     pub(super) fn of_replay(&self, group: &str, source: &str) -> [String; 6] {
         let lane = self.replay(group);
-        let beside = [lane.cursor(source), lane.groups(), lane.source(), lane.partitions(), lane.born()];
-        let [cursor, groups, source, partitions, born] = beside;
+        let (cursor, groups) = (lane.cursor(source), lane.groups());
+        let (source, partitions, born) = (lane.source(), lane.partitions(), lane.born());
         [lane.stream, cursor, groups, source, partitions, born]
     }
 

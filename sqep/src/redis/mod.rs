@@ -50,8 +50,8 @@ pub use self::{
     outlet::RedisOutlet,
     settings::{RedisSettings, without_password},
 };
-use self::{settings::password, socket::Socket};
-use crate::transport::TransportError;
+use self::socket::Socket;
+use crate::{secret::Secret, transport::TransportError};
 
 /// Where a server is and how to reach it.
 #[derive(Clone)]
@@ -99,8 +99,9 @@ impl Server {
     /// Where to go, by what the files hold now.
     fn access(&self) -> anyhow::Result<(ConnectionInfo, Option<ClientConfig>)> {
         let mut info = self.info.clone();
-        if let Some(password) = password(self.password_file.as_ref())? {
-            info = info.clone().set_redis_settings(info.redis_settings().clone().set_password(password));
+        if let Some(password) = Secret::find(self.password_file.as_deref(), "redis.password", "redis password")? {
+            let settings = info.redis_settings().clone().set_password(password.reveal());
+            info = info.clone().set_redis_settings(settings);
         }
         Ok((info, self.tls.as_ref().map(tls::Files::read).transpose()?))
     }

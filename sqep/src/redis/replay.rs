@@ -45,12 +45,12 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 'begun'";
 
 /// KEYS: lease replays stream groups, then those of the replay. ARGV: token group after entries-read. The group goes on with
-/// the stream where its past ends.
+/// the stream where its past ends. It is moved first: should the server refuse that, the replay still stands.
 const END: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('XGROUP', 'SETID', KEYS[3], ARGV[2], ARGV[3], 'ENTRIESREAD', ARGV[4])
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[2])
 for at = 5, #KEYS do redis.call('DEL', KEYS[at]) end
 return 1";
 

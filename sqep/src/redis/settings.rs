@@ -2,9 +2,8 @@
 //!
 //! Knows what a URL may hold; must not connect.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
-use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Section `redis` of every program's configuration.
@@ -82,20 +81,4 @@ fn is_place(text: &str) -> bool {
 
 fn shown<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&without_password(url))
-}
-
-/// The password in the file that is named, or in the credential that systemd hands over: an empty one, as it is
-/// installed, is none.
-pub(super) fn password(file: Option<&PathBuf>) -> anyhow::Result<Option<String>> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|dir| PathBuf::from(dir).join("redis.password"))
-        .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0));
-    let Some(path) = file.cloned().or(credential) else { return Ok(None) };
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the redis password from {}", path.display()))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        bail!("{} holds no password", path.display());
-    }
-    Ok(Some(password.to_owned()))
 }

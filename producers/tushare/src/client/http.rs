@@ -87,7 +87,7 @@ impl Http {
         token: usize,
         params: &[(&'static str, String)],
     ) -> Result<Page, Fault> {
-        let secret = self.tokens.get(token).map(Token::secret).unwrap_or_default();
+        let secret = self.tokens.get(token).map(Token::reveal).unwrap_or_default();
         let request = Request {
             api_name: api.name,
             token: secret,

@@ -1,45 +1,19 @@
 //! Tokens: where they come from, and how they stay unseen. Must not know what is asked with them.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
+use sqep::secret::Secret;
 
-const HIDDEN: &str = "…";
 /// The credential that systemd hands over.
 const CREDENTIAL: &str = "tushare_token";
 
-/// The secret of an account. Neither `Debug` nor `Serialize` shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// For the request alone.
-    pub(super) fn secret(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Token {
-    fn from(text: &str) -> Token {
-        Token(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for Token {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
-    }
-}
+/// The secret of an account.
+pub type Token = Secret;
 
 /// The tokens in a text: one a line, or parted by blanks or commas.
 fn split(text: &str) -> Vec<Token> {
@@ -55,27 +29,22 @@ pub(super) fn find(given: &[Token], file: Option<&Path>) -> anyhow::Result<Vec<T
     if !given.is_empty() {
         return Ok(given.to_vec());
     }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|dir| Path::new(&dir).join(CREDENTIAL))
-        .filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0));
-    let Some(path) = file.map(Path::to_owned).or(credential) else {
+    let Some(secret) = Secret::find(file, CREDENTIAL, "token")? else {
         bail!(
             "no token: give it by the environment (SQEP__TUSHARE__TOKEN), a file (tushare.token_file) or the systemd \
              credential {CREDENTIAL}"
         );
     };
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the token from {}", path.display()))?;
-    let tokens = split(&text);
+    let tokens = split(secret.reveal());
     if tokens.is_empty() {
-        bail!("{} holds no token", path.display());
+        bail!("the file of the token holds blanks only");
     }
     Ok(tokens)
 }
 
 /// A text without any of the tokens.
 pub(super) fn redact(text: &str, tokens: &[Token]) -> String {
-    tokens.iter().fold(text.to_owned(), |text, token| text.replace(token.secret(), HIDDEN))
+    tokens.iter().fold(text.to_owned(), |text, token| token.redact(&text))
 }
 
 /// Reads one token, several in a text or a list of them. What it cannot read, it does not quote.
@@ -98,8 +67,8 @@ impl<'de> Visitor<'de> for Tokens {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Token>, A::Error> {
         let mut tokens = Vec::new();
-        while let Some(Quiet(text)) = seq.next_element()? {
-            tokens.extend(split(&text));
+        while let Some(text) = seq.next_element::<Secret>()? {
+            tokens.extend(split(text.reveal()));
         }
         Ok(tokens)
     }
@@ -125,17 +94,12 @@ fn unquoted<E: Error>() -> E {
     E::custom("a token is text: put it in quotes")
 }
 
-/// One text of a list, whose error does not quote it.
-struct Quiet(String);
-
-impl<'de> Deserialize<'de> for Quiet {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Quiet, D::Error> {
-        String::deserialize(deserializer).map(Quiet).map_err(|_| unquoted())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use serde::{Deserialize, Serialize};
+
     use super::*;
 
     #[derive(Debug, Deserialize, Serialize)]
