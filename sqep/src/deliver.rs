@@ -281,6 +281,12 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         if self.said.elapsed() > SAY {
             *self.said = Instant::now();
             say(&self.loop_.asker.group, self.account);
+            if standing.replay.as_ref().is_some_and(|replay| !replay.done) {
+                info!(
+                    group = self.loop_.asker.group,
+                    "reads its past, and not all of it was given yet (`sqep replay`)"
+                );
+            }
         }
         Ok(ended)
     }

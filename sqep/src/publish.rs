@@ -51,6 +51,13 @@ enum Broken {
     Source(anyhow::Error),
 }
 
+impl Broken {
+    /// A source that reads from the server as well fails as the server does.
+    fn of_source(error: anyhow::Error) -> Broken {
+        error.downcast().map_or_else(Broken::Source, Broken::Transport)
+    }
+}
+
 impl From<TransportError> for Broken {
     fn from(error: TransportError) -> Broken {
         Broken::Transport(error)
@@ -124,7 +131,7 @@ impl Publisher {
         let Some(cursors) = unless(stop, outlet.open()).await else { return Ok(()) };
         let cursors = cursors?;
         self.meter.opened();
-        source.open(&cursors).await.map_err(Broken::Source)?;
+        source.open(&cursors).await.map_err(Broken::of_source)?;
         let (mut stamp, mut totals) = (cursors.stamp, cursors.totals);
         let start = totals.clone();
         seen(&start, &start);
@@ -133,7 +140,7 @@ impl Publisher {
         let Some(ready) = unless(stop, gathered.prepare(source, &stamp, &totals)).await else {
             return Ok(());
         };
-        let mut ready = ready.map_err(Broken::Source)?;
+        let mut ready = ready.map_err(Broken::of_source)?;
         loop {
             let mut ahead = None;
             if let Some(transaction) = ready.transaction {
@@ -173,7 +180,7 @@ impl Publisher {
                     None => return Ok(()),
                 },
             };
-            ready = next.map_err(Broken::Source)?;
+            ready = next.map_err(Broken::of_source)?;
         }
     }
 

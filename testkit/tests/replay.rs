@@ -414,6 +414,9 @@ async fn a_past_that_is_gone_and_a_group_that_reads_are_errors_and_not_silence()
     };
     let error = told(&["--from", "2001-01-02"], "second")?;
     assert!(error.contains("was trimmed up to") && error.contains("--archive"), "{error}");
+    // Bars come in any order: what is left need not be all there was of a day, however late.
+    let error = told(&["--from", "2031-01-02"], "second")?;
+    assert!(error.contains("was trimmed up to") && error.contains("--archive"), "{error}");
     let error = told(&["--from", &EntryId::new(1, 0).to_string()], "second")?;
     assert!(error.contains("was trimmed up to"), "{error}");
     let archive = world.path("first").display().to_string();
@@ -621,12 +624,32 @@ async fn what_cannot_be_replayed_is_refused_and_what_was_given_is_not_given_agai
     world.archive_and_trim()?;
     let archive = world.path("first").display().to_string();
     world.replay("second", &["--archive", &archive])?.finish()?;
+    let error = world.replay("second", &["--archive", &archive, "--speed", "60x"])?.finish().expect_err("pace");
+    assert!(error.to_string().contains("is being given another past"), "{error}");
     world.replay("second", &["--archive", &archive])?.finish()?;
     assert!(world.log("sqep").contains("all of this past was given"), "{}", world.log("sqep"));
     let set = [format!("parquet.root={}", world.path("second").display()), "reader.group=second".to_owned()];
     let error = world.start("sqep-parquet", &["--once", "--resume"], &set)?.finish().expect_err("no resume");
     assert!(error.to_string().contains("is being given its past"), "{error}");
     world.reader("second", true, &[])?.finish()?;
+    same(&world.archive("first")?, &world.archive("second")?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_after_the_end_of_the_calendar_are_given_at_a_pace_as_well() -> anyhow::Result<()> {
+    let world = World::new(&[]).await?;
+    let file = world.path("late.csv");
+    let header = "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit";
+    let rows = ["2031-03-05", "2031-03-06"].map(|day| format!("1600000,{day},1,1,1,1,100,100,1,0,,"));
+    std::fs::write(&file, format!("{header}\n{}\n", rows.join("\n")))?;
+    let words = ["--once", &file.display().to_string()];
+    world.start("sqep-csv", &words, &["csv.dialect=sqep".to_owned()])?.finish()?;
+    world.archive_and_trim()?;
+    let archive = world.path("first").display().to_string();
+    world.replay("second", &["--archive", &archive, "--speed", "86400x"])?.finish()?;
+    world.reader("second", true, &[])?.finish()?;
+    assert_eq!(world.archive("first")?.len(), 2);
     same(&world.archive("first")?, &world.archive("second")?);
     Ok(())
 }

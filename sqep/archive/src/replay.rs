@@ -18,10 +18,8 @@ use chrono::NaiveDateTime;
 use sqep::{
     EntryId, Mark, Record, Totals,
     app::{Outward, Usage},
-    record::Cell,
     redis::{
         Server,
-        inspect::Inspector,
         keys::{Keys, StreamSettings},
         replay::{Before, Begun, Replayer, Stands, State, Wish},
     },
@@ -72,10 +70,10 @@ pub struct Order {
 impl Order {
     /// In words, the same for the same past.
     fn what(&self) -> String {
-        let Order { archive, from, to, symbols, .. } = self;
+        let Order { archive, from, to, symbols, speed, .. } = self;
         let place =
             archive.as_ref().map_or_else(|| "the stream".to_owned(), |root| root.display().to_string());
-        format!("{place}, from {from:?} to {to:?}, {symbols:?}")
+        format!("{place}, from {from:?} to {to:?}, {symbols:?}, at {speed:?}")
     }
 
     /// Entries of several partitions lie side by side: only an archive knows which of their rows came first.
@@ -118,10 +116,7 @@ impl Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// The group waits for its past: [`give`] it.
-    Waits {
-        /// By partition: where the group goes on with the stream.
-        after: Vec<EntryId>,
-    },
+    Waits,
     /// All of this past lies ready, or was read.
     Given,
     /// The group reads the stream already.
@@ -129,7 +124,7 @@ pub enum Start {
 }
 
 /// Makes the group and lets it wait for its past; goes on with a replay of the same past that was begun before.
-pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::Result<Start> {
+pub async fn begin(outward: &Outward<'_>, order: &Order) -> anyhow::Result<Start> {
     let (server, stream) = (Server::new(outward.redis).map_err(Usage)?, outward.stream);
     order.paced(stream.partitions)?;
     let mut replayer = Replayer::connect(&server, stream, &order.group).await?;
@@ -151,9 +146,9 @@ pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::R
         }
     }
     let before = replayer.before().await?;
-    let wish = wish::<R>(&server, stream, order, &before).await?;
+    let wish = wish(stream, order, &before)?;
     match replayer.begin(&wish).await? {
-        Begun::Waits => Ok(Start::Waits { after: replayer.after().await? }),
+        Begun::Waits => Ok(Start::Waits),
         Begun::Other(state) => bail!(order.other(&state)),
         Begun::Exists => Ok(Start::Reads),
         Begun::Trimmed => bail!("the stream was trimmed while the replay began: run it again"),
@@ -161,15 +156,10 @@ pub async fn begin<R: Record>(outward: &Outward<'_>, order: &Order) -> anyhow::R
 }
 
 /// Where the past ends and the stream begins, by partition.
-async fn wish<R: Record>(
-    server: &Server,
-    stream: &StreamSettings,
-    order: &Order,
-    before: &[Before],
-) -> anyhow::Result<Wish> {
+fn wish(stream: &StreamSettings, order: &Order, before: &[Before]) -> anyhow::Result<Wish> {
     let what = order.what();
     let Some(root) = &order.archive else {
-        all_there::<R>(server, stream, order, before).await?;
+        all_there(stream, order, before)?;
         // What the past is read from stays until it was read.
         let pins = before.iter().map(|before| order.after().max(before.trimmed).min(before.last)).collect();
         let after = before.iter().map(|before| before.last).collect();
@@ -213,44 +203,20 @@ fn handover(
     }
 }
 
-/// Refuses a past that the stream no longer holds.
-async fn all_there<R: Record>(
-    server: &Server,
-    stream: &StreamSettings,
-    order: &Order,
-    before: &[Before],
-) -> anyhow::Result<()> {
-    let mut inspector = Inspector::connect(server).await?;
-    for (partition, before) in (0u16..).zip(before).filter(|(_, before)| before.trimmed > EntryId::ZERO) {
-        let keys = Keys::new(&stream.prefix, stream.kind, partition);
-        let gone = match order.from {
-            From::Beginning => true,
-            From::After(id) => id < before.trimmed,
-            From::Frame(from) => {
-                let entries = inspector.read(keys.stream(), EntryId::ZERO, 1).await?;
-                let first = entries.first().and_then(|entry| entry.open::<R>().ok());
-                let frames = first.iter().flat_map(|opened| &opened.decoded.records).filter_map(frame);
-                frames.min().is_none_or(|first| from < first)
-            }
-        };
-        if gone {
-            bail!(
-                "{} was trimmed up to {}: what was asked for is not on it any more. Name an archive that has it \
-                 (--archive DIR), or ask from a time that is left",
-                keys.stream(),
-                before.trimmed
-            );
-        }
+/// Refuses a past that the stream may no longer hold. Entries lie in the order they came in, not in that of their frames: only
+/// of a place in that order can a trimmed stream tell whether it is still there.
+fn all_there(stream: &StreamSettings, order: &Order, before: &[Before]) -> anyhow::Result<()> {
+    let since = order.after();
+    let gone = |(_, before): &(u16, &Before)| since < before.trimmed;
+    if let Some((partition, before)) = (0u16..).zip(before).find(gone) {
+        bail!(
+            "{} was trimmed up to {}: what was asked for may not be on it any more. Name an archive that has it \
+             (--archive DIR), or ask from the id or time of an entry that is left",
+            Keys::new(&stream.prefix, stream.kind, partition).stream(),
+            before.trimmed
+        );
     }
     Ok(())
-}
-
-fn frame<R: Record>(record: &R) -> Option<NaiveDateTime> {
-    match record.get(1) {
-        Cell::Date(date) => date.and_hms_opt(0, 0, 0),
-        Cell::Minute(wall) => Some(wall),
-        _ => None,
-    }
 }
 
 /// Gives the group its past: publishes until all of it lies ready, or `stop`. Ended at any moment, it goes on where it
@@ -258,7 +224,6 @@ fn frame<R: Record>(record: &R) -> Option<NaiveDateTime> {
 pub async fn give<R: Record>(
     outward: &Outward<'_>,
     order: &Order,
-    after: &[EntryId],
     once: bool,
     stop: &CancellationToken,
     mut watch: impl FnMut(&Totals),
@@ -268,7 +233,7 @@ pub async fn give<R: Record>(
         told.clone_from(totals);
         watch(totals);
     };
-    let error = match publish::<R>(outward, order, after, once, stop, watch).await {
+    let error = match publish::<R>(outward, order, once, stop, watch).await {
         Ok(totals) => return Ok(totals),
         Err(error) => error,
     };
@@ -286,15 +251,15 @@ pub async fn give<R: Record>(
 async fn publish<R: Record>(
     outward: &Outward<'_>,
     order: &Order,
-    after: &[EntryId],
     once: bool,
     stop: &CancellationToken,
     watch: impl FnMut(&Totals),
 ) -> anyhow::Result<Totals> {
-    let group = &order.group;
+    let (server, group) = (Server::new(outward.redis).map_err(Usage)?, &order.group);
+    // Asked now: between the beginning and this the group may have been retired and given another past.
+    let after = Replayer::connect(&server, outward.stream, group).await?.after().await?;
     let Some(root) = &order.archive else {
-        let server = Server::new(outward.redis).map_err(Usage)?;
-        let spans = spans(outward.stream, order, after);
+        let spans = spans(outward.stream, order, &after);
         let from = Streamed::<R>::new(server, spans, order.filter(), order.speed);
         return outward.replay(&mut Given::new(from), group, once, stop, watch).await;
     };
@@ -305,7 +270,6 @@ async fn publish<R: Record>(
         above: order.after().version(),
         upto: after.iter().map(|&id| if id == EntryId::ZERO { u64::MAX } else { id.version() }).collect(),
         speed: order.speed,
-        calendar: outward.calendar.load().map_err(Usage)?,
     };
     outward.replay(&mut Given::new(Archived::<R>::new(wanted)), group, once, stop, watch).await
 }

@@ -52,9 +52,10 @@ pub(super) fn without_secrets(text: &str) -> String {
         let end = clean.rfind('"').filter(|&end| end > start).unwrap_or(clean.len());
         clean.replace_range(start..end, HIDDEN);
     }
-    if let (Some(start), Some(at)) = (clean.find("//").map(|at| at + "//".len()), clean.rfind('@'))
+    let begins = clean.match_indices("//").map(|(at, slashes)| at + slashes.len());
+    if let (Some(start), Some(at)) =
+        (begins.into_iter().find(|&at| !clean[at..].starts_with(CUT)), clean.rfind('@'))
         && start < at
-        && !clean[start..].starts_with(CUT)
     {
         clean.replace_range(start..at, HIDDEN);
     }
@@ -109,6 +110,7 @@ mod tests {
             ("\"redis+unix:///s?user=u&pass=a\\\"b\" is", "\"redis+unix:///s?user=u&pass=…\" is"),
             ("redis//u:p@h", "redis//…@h"),
             ("no URL, me@host", "no URL, me@host"),
+            ("redis://…@h: no redis://u:p@x", "redis://…@h: no redis://…@x"),
             (
                 "redis at redis://…@h:1: NOPERM @user_script:4",
                 "redis at redis://…@h:1: NOPERM @user_script:4",

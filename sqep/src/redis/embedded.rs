@@ -1,4 +1,4 @@
-//! A private server as a child process on a unix socket: for the demo, the tests, and `redis.url = "embedded"`.
+//! A private server as a child process on a unix socket: for the demo, the tests, and programs that bring their own.
 //!
 //! Knows how to find, start and end a server; must not know streams.
 

@@ -133,6 +133,8 @@ pub struct Group {
     pub lease_ms: Option<u64>,
     /// Where the operator lets it go on, if its reader has not heard it yet.
     pub resumes: Option<EntryId>,
+    /// The past it is being given before it reads the stream.
+    pub replay: Option<replay::State>,
 }
 
 /// All groups of a stream, and those of `named` that are missing.
@@ -154,6 +156,7 @@ pub async fn list(
         facts.cmd("GET").arg(keys.resume(&pin.group));
         let (holder, ttl, resumes): (Option<String>, i64, Option<String>) =
             connection.ask_all(&facts).await?;
+        let replay = replay::state(connection, keys, &pin.group).await?;
         let pinned = unsettled.min(backlogs.length);
         groups.push(Group {
             stream: keys.stream().to_owned(),
@@ -166,6 +169,7 @@ pub async fn list(
             holder,
             lease_ms: u64::try_from(ttl).ok(),
             resumes: resumes.and_then(|text| text.parse().ok()),
+            replay,
         });
     }
     let absent = |name: &&String| !groups.iter().any(|group| group.pin.group == **name);
@@ -196,6 +200,7 @@ fn missing(keys: &Keys, name: &str, entries: u64, bytes: u64) -> Group {
         holder: None,
         lease_ms: None,
         resumes: None,
+        replay: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One group's way off a partition, under a lease: nothing is handed out or settled without it.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use redis::{Script, Value};
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use tracing::warn;
 use super::{
     Connection, Server,
     keys::{Keys, StreamSettings},
-    lease::{Lease, Terms, unique},
+    lease::{Lease, Terms, release, unique},
     look::{entries_read, last_id},
     replay, reply,
     room::{dead_room, parted},
@@ -203,14 +203,11 @@ impl RedisInlet {
     async fn standing(&mut self) -> Result<Standing, TransportError> {
         let (keys, group) = (self.keys.clone(), self.group.clone());
         let open = self.opened()?;
-        // Set only where there is none: a full server, which a reader is to relieve, refuses to set anything.
-        if !open.connection.ask::<bool>(redis::cmd("EXISTS").arg(keys.born())).await? {
-            open.connection.ask::<Value>(redis::cmd("SET").arg(keys.born()).arg(unique()).arg("NX")).await?;
-        }
+        let born = open.connection.first(&keys.born(), &unique()).await?;
         let mut facts = redis::pipe();
-        facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
+        facts.cmd("GET").arg(keys.trimmed());
         facts.cmd("HGET").arg(keys.groups()).arg(&group).cmd("GET").arg(keys.resume(&group));
-        let (born, trimmed, settled, resume): (String, Option<String>, Option<String>, Option<String>) =
+        let (trimmed, settled, resume): (Option<String>, Option<String>, Option<String>) =
             open.connection.ask_all(&facts).await?;
         let last = last_id(&mut open.connection, &keys).await?;
         let replay = replay::state(&mut open.connection, &keys, &group).await?;
@@ -357,10 +354,15 @@ impl Inlet for RedisInlet {
     }
 
     async fn close(&mut self) {
-        let Some(Open { lease, .. }) = self.open.take() else { return };
+        // Also one that a connection which was cut off while it opened had taken.
+        self.open = None;
+        if self.token.is_empty() {
+            return;
+        }
+        let (key, token) = (self.keys.lease(&self.group), mem::take(&mut self.token));
         // A connection of its own: the old one may still wait for an entry.
         let released = match self.server.connect().await {
-            Ok(mut connection) => lease.release(&mut connection).await,
+            Ok(mut connection) => release(&mut connection, &key, &token).await,
             Err(error) => Err(error),
         };
         if let Err(error) = released {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Kind;
+use crate::{Kind, Symbol};
 
 /// Section `stream` of every program's configuration.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -140,6 +140,11 @@ impl Keys {
     /// Hash: group → what is replayed to it and how far that is.
     pub fn replays(&self) -> String {
         format!("{}:replays", self.stream)
+    }
+
+    /// The newest record of a security.
+    pub fn latest(&self, symbol: Symbol) -> String {
+        format!("{}:latest:{}", self.stream, symbol.get())
     }
 
     /// The one source of the stream.

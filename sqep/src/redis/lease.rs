@@ -141,11 +141,15 @@ impl Lease {
     pub(super) fn token(&self) -> &str {
         &self.token
     }
+}
 
-    /// Gives it back.
-    pub(super) async fn release(self, connection: &mut Connection) -> Result<(), TransportError> {
-        connection.run::<i64>(Script::new(RELEASE).key(&self.key).arg(&self.token)).await.map(drop)
-    }
+/// Gives a lease back, if it is still the one of this token.
+pub(super) async fn release(
+    connection: &mut Connection,
+    key: &str,
+    token: &str,
+) -> Result<(), TransportError> {
+    connection.run::<i64>(Script::new(RELEASE).key(key).arg(token)).await.map(drop)
 }
 
 /// Renews a lease three times in its length until it is another's.

@@ -12,6 +12,7 @@ mod health;
 pub mod inlet;
 pub mod inspect;
 pub mod keys;
+pub mod latest;
 mod lease;
 mod look;
 pub mod outlet;
@@ -43,6 +44,7 @@ use redis::{
 };
 use rustls::ClientConfig;
 
+use self::socket::Socket;
 pub use self::{
     health::Health,
     inlet::RedisInlet,
@@ -50,7 +52,6 @@ pub use self::{
     outlet::RedisOutlet,
     settings::{RedisSettings, without_password},
 };
-use self::socket::Socket;
 use crate::{secret::Secret, transport::TransportError};
 
 /// Where a server is and how to reach it.
@@ -99,7 +100,9 @@ impl Server {
     /// Where to go, by what the files hold now.
     fn access(&self) -> anyhow::Result<(ConnectionInfo, Option<ClientConfig>)> {
         let mut info = self.info.clone();
-        if let Some(password) = Secret::find(self.password_file.as_deref(), "redis.password", "redis password")? {
+        if let Some(password) =
+            Secret::find(self.password_file.as_deref(), "redis.password", "redis password")?
+        {
             let settings = info.redis_settings().clone().set_password(password.reveal());
             info = info.clone().set_redis_settings(settings);
         }
@@ -225,6 +228,17 @@ impl Connection {
 
     async fn ask_all<T: redis::FromRedisValue>(&mut self, pipeline: &Pipeline) -> Result<T, TransportError> {
         pipeline.query_async(&mut self.inner).await.map_err(|error| self.server.error(&error))
+    }
+
+    /// What a key holds, and `value` from now on where it holds nothing. Only there it is set: a full server refuses to set
+    /// anything, and is to be relieved by whoever asks.
+    async fn first(&mut self, key: &str, value: &str) -> Result<String, TransportError> {
+        if let Some(held) = self.ask(redis::cmd("GET").arg(key)).await? {
+            return Ok(held);
+        }
+        let mut set = redis::pipe();
+        set.cmd("SET").arg(key).arg(value).arg("NX").ignore().cmd("GET").arg(key);
+        self.ask_all(&set).await.map(|(held,): (String,)| held)
     }
 
     /// A reply that may be an error which is an answer too, such as "no such key".

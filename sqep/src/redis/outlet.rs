@@ -116,9 +116,7 @@ impl RedisOutlet {
     /// Only one source a stream, unless shared.
     async fn alone(&self, connection: &mut Connection) -> Result<(), TransportError> {
         let key = self.keys(0).source();
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(&key).arg(&self.source).arg("NX").ignore().cmd("GET").arg(&key);
-        let (owner,): (String,) = connection.ask_all(&pipeline).await?;
+        let owner = connection.first(&key, &self.source).await?;
         if owner == self.source || self.settings.share {
             return Ok(());
         }
@@ -129,30 +127,11 @@ impl RedisOutlet {
         )))
     }
 
-    /// Says over how many partitions the stream is spread, where nobody has; a full server refuses to set anything.
+    /// Says over how many partitions the stream is spread, where nobody has.
     async fn part(&self, connection: &mut Connection) -> Result<(), TransportError> {
         let (first, partitions) = (self.keys(0), self.settings.partitions);
-        if !connection.ask::<bool>(redis::cmd("EXISTS").arg(first.partitions())).await? {
-            let mut set = redis::cmd("SET");
-            connection.ask::<Value>(set.arg(first.partitions()).arg(partitions).arg("NX")).await?;
-        }
+        connection.first(&first.partitions(), &partitions.to_string()).await?;
         parted(connection, &first, partitions).await
-    }
-
-    async fn stored(&self, connection: &mut Connection) -> Result<Cursors, TransportError> {
-        let cursor = self.keys(0).cursor(&self.source);
-        let fields: Vec<(String, String)> = connection.ask(redis::cmd("HGETALL").arg(&cursor)).await?;
-        let mut cursors = Cursors::default();
-        for (name, value) in fields {
-            match (name.as_str(), name.strip_prefix(FIELD)) {
-                (_, Some(field)) => drop(cursors.fields.insert(field.to_owned(), value)),
-                ("seq", _) => cursors.stamp.seq = value.parse().unwrap_or(0),
-                ("writer", _) => cursors.stamp.writer = value,
-                ("totals", _) => cursors.totals = serde_json::from_str::<Totals>(&value).unwrap_or_default(),
-                _ => {}
-            }
-        }
-        Ok(cursors)
     }
 
     fn add(&self, pipeline: &mut Pipeline, entry: &Outgoing) {
@@ -226,6 +205,27 @@ impl RedisOutlet {
     }
 }
 
+/// What a source has published so far, as it is kept beside the first partition.
+pub(super) async fn stored(
+    connection: &mut Connection,
+    first: &Keys,
+    source: &str,
+) -> Result<Cursors, TransportError> {
+    let fields: Vec<(String, String)> =
+        connection.ask(redis::cmd("HGETALL").arg(first.cursor(source))).await?;
+    let mut cursors = Cursors::default();
+    for (name, value) in fields {
+        match (name.as_str(), name.strip_prefix(FIELD)) {
+            (_, Some(field)) => drop(cursors.fields.insert(field.to_owned(), value)),
+            ("seq", _) => cursors.stamp.seq = value.parse().unwrap_or(0),
+            ("writer", _) => cursors.stamp.writer = value,
+            ("totals", _) => cursors.totals = serde_json::from_str::<Totals>(&value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Ok(cursors)
+}
+
 /// Adds a letter to a pipeline.
 fn bury(pipeline: &mut Pipeline, keys: &Keys, letter: &Letter) {
     let command = pipeline.cmd("XADD").arg(keys.dead()).arg("*");
@@ -246,10 +246,12 @@ impl Outlet for RedisOutlet {
             connection.fit().await?;
             self.judged = true;
         }
+        // The cursor first: should a replay end from here on, it differs, and nothing goes where nobody reads.
+        let cursors = stored(&mut connection, &self.keys(0), &self.source).await?;
         self.awaited(&mut connection).await?;
         self.alone(&mut connection).await?;
         self.part(&mut connection).await?;
-        self.stored(&mut connection).await
+        Ok(cursors)
     }
 
     async fn publish(

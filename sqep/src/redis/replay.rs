@@ -209,10 +209,8 @@ impl Replayer {
         let mut all = Vec::new();
         for keys in &self.keys {
             let connection = &mut self.connection;
-            connection.ask::<Value>(redis::cmd("SET").arg(keys.born()).arg(unique()).arg("NX")).await?;
-            let mut facts = redis::pipe();
-            facts.cmd("GET").arg(keys.born()).cmd("GET").arg(keys.trimmed());
-            let (born, trimmed): (String, Option<String>) = connection.ask_all(&facts).await?;
+            let born = connection.first(&keys.born(), &unique()).await?;
+            let trimmed: Option<String> = connection.ask(redis::cmd("GET").arg(keys.trimmed())).await?;
             let last = last_id(connection, keys).await?;
             let trimmed = trimmed.and_then(|text| text.parse().ok()).unwrap_or_default();
             all.push(Before { born, last, trimmed });

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
-use sqep::{Calendar, Chunk, Kind, Past, Record, Row, publish::partition_of};
+use sqep::{Chunk, Kind, Past, Record, Row, publish::partition_of};
 use tokio::time::Instant;
 
 use super::{
@@ -29,7 +29,6 @@ pub(super) struct Wanted {
     /// By partition: versions above this come with the stream.
     pub(super) upto: Vec<u64>,
     pub(super) speed: Speed,
-    pub(super) calendar: Arc<Calendar>,
 }
 
 impl Wanted {
@@ -143,9 +142,10 @@ impl<R: Record> Fetch for Archived<R> {
         if self.pace.is_some() {
             let done: Option<NaiveDate> = place.map(str::parse).transpose().with_context(unknown)?;
             let periods = reader.folders().filter_map(Folder::period);
-            let sessions =
-                periods.flat_map(|(from, to)| self.wanted.calendar.sessions(from.date(), to.date()));
-            self.days = sessions.filter(|&day| done.is_none_or(|done| day > done)).collect();
+            let days = periods
+                .flat_map(|(from, to)| from.date().iter_days().take_while(move |&day| day <= to.date()));
+            // Whether a day has a session is not asked: what the archive has is given.
+            self.days = days.filter(|&day| done.is_none_or(|done| day > done)).collect();
             return Ok(());
         }
         if let Some(place) = place {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sqep::{
-    EntryId, Mark, Sink, WriteError,
+    Mark, Sink, WriteError,
     app::{Inward, Outward, PublishSettings, Usage},
     deliver::Account,
     marks::{MarkError, Start as At},
@@ -47,16 +47,16 @@ pub async fn deliver<S: Sink + 'static>(
     let publish = PublishSettings::default();
     let Inward { redis, stream, calendar, meters, .. } = *inward;
     let outward = Outward { redis, stream, publish: &publish, calendar, meters };
-    let after = missing_in_time(inward, &outward, &order, once, stop, &mut make).await?;
-    let Some(after) = after.filter(|_| inward.partitions().is_ok_and(|owned| owned.contains(&0))) else {
+    let missing = missing_in_time(inward, &outward, &order, once, stop, &mut make).await?;
+    if !missing || !inward.partitions()?.contains(&0) {
         return inward.deliver(name, once, stop, make).await;
-    };
+    }
     let stop = stop.child_token();
     let giving = async {
         if !at_work(inward.meters, &order.group, &stop).await {
             return Ok(());
         }
-        let given = give::<S::Record>(&outward, &order, &after, once, &stop, |_| ()).await;
+        let given = give::<S::Record>(&outward, &order, once, &stop, |_| ()).await;
         if given.is_err() {
             stop.cancel();
         }
@@ -72,30 +72,27 @@ pub async fn deliver<S: Sink + 'static>(
     delivered
 }
 
-/// Where the group goes on with the stream after a past that is still to be given. `None`: there is none to give.
+/// Whether the group waits for a past that is still to be given.
 async fn missing<S: Sink>(
     inward: &Inward<'_>,
     outward: &Outward<'_>,
     order: &Order,
     make: &mut impl FnMut(u16) -> anyhow::Result<S>,
-) -> anyhow::Result<Option<Vec<EntryId>>> {
+) -> anyhow::Result<bool> {
     let server = Server::new(inward.redis).map_err(Usage)?;
     match Replayer::connect(&server, inward.stream, &order.group).await?.stands().await? {
-        Stands::Reads | Stands::Given(_) => return Ok(None),
+        Stands::Reads | Stands::Given(_) => return Ok(false),
         Stands::Waits(state) if state.what != order.what() => {
             warn!(group = order.group, "is being given another past than reader.archive: {}", state.what);
-            return Ok(None);
+            return Ok(false);
         }
-        Stands::New if !is_new(inward, make).await? => return Ok(None),
+        Stands::New if !is_new(inward, make).await? => return Ok(false),
         Stands::New | Stands::Waits(_) | Stands::Torn(_) => {}
     }
     if order.archive.is_none() {
         return Err(Usage(MarkError::NoArchive { group: order.group.clone() }.into()).into());
     }
-    match begin::<S::Record>(outward, order).await? {
-        Start::Waits { after } => Ok(Some(after)),
-        Start::Given | Start::Reads => Ok(None),
-    }
+    Ok(begin(outward, order).await? == Start::Waits)
 }
 
 /// Whether every sink of the reader is empty, or was being given the past when it was stopped.
@@ -119,7 +116,7 @@ async fn missing_in_time<S: Sink>(
     once: bool,
     stop: &CancellationToken,
     make: &mut impl FnMut(u16) -> anyhow::Result<S>,
-) -> anyhow::Result<Option<Vec<EntryId>>> {
+) -> anyhow::Result<bool> {
     loop {
         let error = match missing(inward, outward, order, make).await {
             Err(error) if !once && passes(&error) => error,
@@ -128,7 +125,7 @@ async fn missing_in_time<S: Sink>(
         warn!("{error:#}; trying again in {PAUSE:?}");
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = stop.cancelled() => return Ok(None),
+            () = stop.cancelled() => return Ok(false),
         }
     }
 }
