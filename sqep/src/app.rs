@@ -13,6 +13,7 @@ mod notify;
 mod partitions;
 mod print;
 mod process;
+mod stdin;
 
 use std::{fmt::Debug, future::Future, io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -30,6 +31,7 @@ pub use self::{
     http::HttpSettings,
     load::load,
     naming::{AliasChoice, SymbolSettings},
+    stdin::Kept,
 };
 use crate::meter::Meters;
 

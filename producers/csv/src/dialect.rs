@@ -8,7 +8,7 @@ mod validate;
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
-use sqep::{Exchange, Kind};
+use sqep::{Exchange, Kind, kind::NotSent};
 
 pub use builtin::{builtin, from_choice, named, read};
 
@@ -478,10 +478,11 @@ impl TryFrom<String> for Holds {
             "factors" => Ok(Holds::Factors),
             "limits" => Ok(Holds::Limits),
             "st" => Ok(Holds::Treatment),
-            _ => text
-                .parse()
-                .map(Holds::Records)
-                .map_err(|error: sqep::kind::KindError| format!("{error}, nor one of factors limits st")),
+            _ => {
+                let kind: Kind =
+                    text.parse().map_err(|error| format!("{error}, nor one of factors limits st"))?;
+                if kind.is_feature() { Err(NotSent(kind).to_string()) } else { Ok(Holds::Records(kind)) }
+            }
         }
     }
 }

@@ -29,7 +29,6 @@ pub mod report;
 pub mod row;
 pub mod side;
 pub mod source;
-pub mod stdin;
 mod tally;
 mod text;
 pub mod watch;

@@ -11,7 +11,8 @@ use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use sqep::{
     Calendar, DayBar, Kind, MinuteBar, RefDay, Totals,
-    app::{self, App, Args, Usage},
+    app::{self, App, Args, Kept, Usage},
+    kind::NotSent,
 };
 use sqep_csv::{
     config::{Config, CsvSettings},
@@ -20,7 +21,6 @@ use sqep_csv::{
     plan::Plan,
     report::{Counts, Report},
     source::CsvSource,
-    stdin::Kept,
 };
 
 /// Rows that a dry run shows.
@@ -61,6 +61,7 @@ async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
         Kind::BarDay => Job::new(app)?.run::<DayBar>().await,
         Kind::BarMinute(_) => Job::new(app)?.run::<MinuteBar>().await,
         Kind::RefDay => Job::new(app)?.run::<RefDay>().await,
+        kind @ (Kind::FeatureDay | Kind::FeatureMinute) => bail!(Usage(NotSent(kind).into())),
     }
 }
 
@@ -144,7 +145,8 @@ impl Job {
             return Ok(Some(None));
         }
         let folder = self.settings.spool.clone().unwrap_or_else(std::env::temp_dir);
-        let keeping = tokio::task::spawn_blocking(move || Kept::of(stdin().lock(), &folder));
+        let keeping =
+            tokio::task::spawn_blocking(move || Kept::of(stdin().lock(), &folder, "sqep-csv", "csv.spool"));
         let kept = tokio::select! {
             kept = keeping => kept.context("reading standard input was cut off")??,
             () = self.app.stop.cancelled() => return Ok(None),

@@ -93,6 +93,7 @@ fn print<R: FromRow>(record: &R) -> u64 {
         let bits = match record.get(at) {
             Cell::Float(value) => value.to_bits(),
             Cell::Bool(value) => 2 + u64::from(value),
+            Cell::Integer(value) => value,
             Cell::Null => u64::MAX,
             Cell::Symbol(_) | Cell::Date(_) | Cell::Minute(_) => 0,
         };

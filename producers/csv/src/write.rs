@@ -173,6 +173,7 @@ fn field(text: &mut String, table: &Table, cell: Cell, scale: f64, decimals: Opt
     match (cell, decimals) {
         (Cell::Float(value), Some(decimals)) => write!(text, "{:.decimals$}", value / scale),
         (Cell::Float(value), None) => write!(text, "{value}"),
+        (Cell::Integer(value), _) => write!(text, "{value}"),
         (Cell::Bool(value), _) => text.write_str(&truth(table, value)),
         _ => Ok(()),
     }

@@ -101,6 +101,7 @@ fn outcome(path: &Path, options: &Options) -> String {
         Kind::BarDay => read::<DayBar>(path, options).map(|read| read.outcome),
         Kind::BarMinute(_) => read::<MinuteBar>(path, options).map(|read| read.outcome),
         Kind::RefDay => read::<RefDay>(path, options).map(|read| read.outcome),
+        Kind::FeatureDay | Kind::FeatureMinute => unreachable!("no file holds features"),
     };
     outcome.unwrap_or_else(|error| match error.reason() {
         Some(reason) => format!("error {reason}"),
