@@ -81,9 +81,14 @@ pub struct RefDay {
 }
 
 /// Days since 1970-01-01.
-fn day_number(date: NaiveDate) -> i64 {
+pub(crate) fn day_number(date: NaiveDate) -> i64 {
     const EPOCH_CE: i64 = 719_163;
     i64::from(date.num_days_from_ce()) - EPOCH_CE
+}
+
+/// Minutes of Shanghai's wall clock since 1970-01-01.
+pub(crate) fn minute_number(wall: NaiveDateTime) -> i64 {
+    wall.and_utc().timestamp().div_euclid(60)
 }
 
 fn float(value: Option<f64>) -> Cell {
@@ -284,7 +289,7 @@ impl Record for MinuteBar {
     }
 
     fn time(&self) -> i64 {
-        self.frame.and_utc().timestamp().div_euclid(60)
+        minute_number(self.frame)
     }
 
     #[inline]

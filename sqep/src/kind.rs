@@ -14,6 +14,10 @@ pub enum Kind {
     BarMinute(Grid),
     /// What is known of a day before its first bar, `ref:1d`.
     RefDay,
+    /// Features of day bars, `feature:1d`.
+    FeatureDay,
+    /// Features of one-minute bars, `feature:1m`.
+    FeatureMinute,
 }
 
 /// The length of a minute bar.
@@ -35,6 +39,9 @@ impl Grid {
     /// All grids, shortest first.
     pub const ALL: [Grid; 5] = [Grid::M1, Grid::M5, Grid::M15, Grid::M30, Grid::M60];
 
+    /// The opening auction, 09:30, as a minute of the day.
+    pub const AUCTION: u32 = 9 * 60 + 30;
+
     /// Minutes a bar.
     pub const fn minutes(self) -> u32 {
         match self {
@@ -49,7 +56,7 @@ impl Grid {
     /// Whether a bar may end at this minute of the day (Asia/Shanghai): 09:31 to 11:30 and 13:01 to 15:00 in steps
     /// of the grid, and 09:30, the opening auction, for one-minute bars only.
     pub const fn is_label(self, minute_of_day: u32) -> bool {
-        const OPEN: u32 = 9 * 60 + 30;
+        const OPEN: u32 = Grid::AUCTION;
         const NOON: u32 = 13 * 60;
         let since = match minute_of_day {
             OPEN => return matches!(self, Grid::M1),
@@ -63,7 +70,7 @@ impl Grid {
 
 impl Kind {
     /// Every kind this version carries.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 9] = [
         Kind::BarDay,
         Kind::BarMinute(Grid::M1),
         Kind::BarMinute(Grid::M5),
@@ -71,6 +78,8 @@ impl Kind {
         Kind::BarMinute(Grid::M30),
         Kind::BarMinute(Grid::M60),
         Kind::RefDay,
+        Kind::FeatureDay,
+        Kind::FeatureMinute,
     ];
 
     /// The name in stream keys and configuration.
@@ -83,7 +92,14 @@ impl Kind {
             Kind::BarMinute(Grid::M30) => "bar:30m",
             Kind::BarMinute(Grid::M60) => "bar:60m",
             Kind::RefDay => "ref:1d",
+            Kind::FeatureDay => "feature:1d",
+            Kind::FeatureMinute => "feature:1m",
         }
+    }
+
+    /// Whether a producer or consumer makes it of what lies on other streams, and no vendor sends it.
+    pub const fn is_feature(self) -> bool {
+        matches!(self, Kind::FeatureDay | Kind::FeatureMinute)
     }
 
     /// The name as a directory or table: `bar_1d`.
@@ -100,8 +116,13 @@ impl fmt::Display for Kind {
 
 /// A name that is no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("kind {0:?} is not one of bar:1d bar:1m bar:5m bar:15m bar:30m bar:60m ref:1d")]
+#[error("kind {0:?} is not one of bar:1d bar:1m bar:5m bar:15m bar:30m bar:60m ref:1d feature:1d feature:1m")]
 pub struct KindError(String);
+
+/// A kind that was asked of a vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is computed by sqep-features and no vendor sends it: choose bar:1d, bar:1m or ref:1d")]
+pub struct NotSent(pub Kind);
 
 impl FromStr for Kind {
     type Err = KindError;

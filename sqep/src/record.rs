@@ -23,6 +23,8 @@ pub enum Type {
     Float,
     /// A truth value.
     Bool,
+    /// A whole number, 64 bits, not negative.
+    Integer,
 }
 
 /// One field of a record, as `schemas/` states it.
@@ -54,6 +56,8 @@ pub enum Cell {
     Float(f64),
     /// A truth value.
     Bool(bool),
+    /// A whole number.
+    Integer(u64),
 }
 
 /// A record of a stream: a security, a time, and values.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use chrono::{NaiveDate, NaiveDateTime};
 use proptest::prelude::*;
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, Reason, Record, RefDay, Severity,
+    Calendar, DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Reason, Record, RefDay, Severity,
     bar::{price_limit, round},
     check::Checker,
     kind::Grid,
@@ -232,7 +232,8 @@ fn a_price_outside_the_limits_warns_half_a_tick_is_forgiven() {
 #[test]
 fn a_record_on_a_stream_of_another_kind_does_not_fit() {
     for kind in Kind::ALL {
-        let fits = [DayBar::fits(kind), MinuteBar::fits(kind), RefDay::fits(kind)];
+        let bars = [DayBar::fits(kind), MinuteBar::fits(kind), RefDay::fits(kind)];
+        let fits = [bars.as_slice(), &[DayFeature::fits(kind), MinuteFeature::fits(kind)]].concat();
         assert_eq!(fits.iter().filter(|&&fits| fits).count(), 1, "{kind}");
     }
     assert_eq!(found(&minute("2024-03-01 09:31:00"), Kind::BarDay), [Reason::FrameIllegal]);
@@ -447,4 +448,31 @@ fn the_alarm_is_for_stocks_and_funds() {
         let symbol: sqep::Symbol = text.parse().unwrap();
         assert_eq!(Alarm::applies(symbol.class()), applies, "{text}");
     }
+}
+
+fn feature() -> MinuteFeature {
+    MinuteFeature {
+        symbol: "600000.SH".parse().unwrap(),
+        frame: NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|day| day.and_hms_opt(9, 31, 0)).unwrap(),
+        values: std::array::from_fn(|at| if at < 20 { f64::NAN } else { -1.5 }),
+        set: 1,
+        ..MinuteFeature::blank()
+    }
+}
+
+#[test]
+fn features_are_finite_or_null_of_a_minute_and_of_a_set() {
+    let kind = Kind::FeatureMinute;
+    assert_eq!(findings(&feature(), kind), []);
+    let mut infinite = feature();
+    infinite.values[7] = f64::NEG_INFINITY;
+    assert_eq!(found(&infinite, kind), [Reason::NotFinite]);
+    assert_eq!(found(&MinuteFeature { set: 0, ..feature() }, kind), [Reason::ValueIllegal]);
+    for (hour, minute) in [(9, 30), (11, 31), (13, 0)] {
+        let frame = feature().frame.date().and_hms_opt(hour, minute, 0).unwrap();
+        assert_eq!(found(&MinuteFeature { frame, ..feature() }, kind), [Reason::FrameIllegal]);
+    }
+    let frame = NaiveDate::from_ymd_opt(2024, 3, 2).unwrap();
+    let day = DayFeature { symbol: feature().symbol, frame, set: 1, ..DayFeature::blank() };
+    assert_eq!(found(&day, Kind::FeatureDay), [Reason::NotASession]);
 }

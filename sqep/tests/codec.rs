@@ -3,7 +3,7 @@
 use chrono::{NaiveDate, NaiveDateTime};
 use proptest::prelude::*;
 use sqep::{
-    DayBar, Exchange, MinuteBar, Record, RefDay, Symbol,
+    DayBar, DayFeature, Exchange, MinuteBar, MinuteFeature, Record, RefDay, Symbol,
     codec::{
         CodecError, Encoding, Limits, decode, decode_within, encode,
         pack::{PAYLOAD_BYTES_MAX, Packer},
@@ -61,6 +61,26 @@ prop_compose! {
     }
 }
 
+/// Features: any float, and null for some.
+fn features() -> impl Strategy<Value = [f64; 45]> {
+    proptest::collection::vec(option(), 45)
+        .prop_map(|all| std::array::from_fn(|at| all[at].unwrap_or(f64::NAN)))
+}
+
+prop_compose! {
+    fn day_feature()(symbol in symbol(), frame in date(), values in features(), valid in any::<bool>(),
+                     set in any::<u32>(), bar_version in any::<u64>()) -> DayFeature {
+        DayFeature { symbol, frame, values, valid, set, bar_version }
+    }
+}
+
+prop_compose! {
+    fn minute_feature()(symbol in symbol(), frame in minute(), values in features(), valid in any::<bool>(),
+                        set in any::<u32>(), bar_version in any::<u64>()) -> MinuteFeature {
+        MinuteFeature { symbol, frame, values, valid, set, bar_version }
+    }
+}
+
 /// Equal to the bit: `==` would take -0.0 for 0.0.
 fn same<R: Record>(left: &[R], right: &[R]) -> bool {
     left.len() == right.len() && format!("{left:?}") == format!("{right:?}")
@@ -103,10 +123,35 @@ proptest! {
     }
 
     #[test]
+    fn day_features_come_back_to_the_bit(rows in proptest::collection::vec(day_feature(), 0..8), versions in versions()) {
+        round_trip(&rows, versions)?;
+    }
+
+    #[test]
+    fn minute_features_come_back_to_the_bit(
+        rows in proptest::collection::vec(minute_feature(), 0..8), versions in versions()
+    ) {
+        round_trip(&rows, versions)?;
+    }
+
+    #[test]
+    fn features_are_equal_when_their_bits_are_and_null_equals_null(
+        row in day_feature(), at in 0..45usize, other in float()
+    ) {
+        let mut changed = row;
+        changed.values[at] = f64::from_bits(0x7ff8_0000_0000_0001);
+        let null = row.values[at].is_nan();
+        prop_assert_eq!(changed == row, null);
+        changed.values[at] = other;
+        prop_assert_eq!(changed == row, !null && other.to_bits() == row.values[at].to_bits());
+    }
+
+    #[test]
     fn any_bytes_decode_or_say_why(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         for encoding in Encoding::ALL {
             drop(decode::<DayBar>(encoding, &bytes));
             drop(decode::<MinuteBar>(encoding, &bytes));
+            drop(decode::<DayFeature>(encoding, &bytes));
         }
     }
 

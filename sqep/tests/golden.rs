@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, Record, RefDay, Severity,
+    Calendar, DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay, Severity,
     check::Checker,
     codec::{self, Encoding},
     kind::Grid,
@@ -60,6 +60,7 @@ fn text(cell: Cell) -> Value {
         Cell::Minute(wall) => wall.to_string().into(),
         Cell::Float(value) => format!("{:016x}", value.to_bits()).into(),
         Cell::Bool(value) => value.into(),
+        Cell::Integer(value) => value.to_string().into(),
     }
 }
 
@@ -111,6 +112,8 @@ fn decodes_as_its_name_says(stem: &str, encoding: Encoding) {
         Some("bar_1d") => decodes::<DayBar>(stem, encoding, Kind::BarDay),
         Some("bar_1m") => decodes::<MinuteBar>(stem, encoding, Kind::BarMinute(Grid::M1)),
         Some("ref_1d") => decodes::<RefDay>(stem, encoding, Kind::RefDay),
+        Some("feature_1d") => decodes::<DayFeature>(stem, encoding, Kind::FeatureDay),
+        Some("feature_1m") => decodes::<MinuteFeature>(stem, encoding, Kind::FeatureMinute),
         _ => panic!("schemas/golden/{stem}: no record of that name"),
     }
 }
@@ -125,13 +128,14 @@ fn golden_entries_decode_for_ever() {
     }
     // Entries are added, never removed.
     let entries: usize = cases.values().map(Vec::len).sum();
-    assert!(entries >= 19, "only {entries} golden entries are left");
+    assert!(entries >= 25, "only {entries} golden entries are left");
 }
 
 #[test]
 fn every_record_has_a_golden_entry_of_every_encoding() {
     let cases = cases();
-    for stem in ["bar_1d.v1", "bar_1m.v1", "ref_1d.v1", "bar_1d-version.v1", "bar_1d-empty.v1"] {
+    let records = ["bar_1d.v1", "bar_1m.v1", "ref_1d.v1", "feature_1d.v1", "feature_1m.v1"];
+    for stem in records.into_iter().chain(["bar_1d-version.v1", "bar_1d-empty.v1"]) {
         let encodings = cases.get(stem).unwrap_or_else(|| panic!("schemas/golden/{stem}.* is gone"));
         for encoding in Encoding::ALL {
             assert!(encodings.contains(&encoding), "schemas/golden/{stem}.{encoding} is gone");

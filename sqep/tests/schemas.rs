@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use chrono::{NaiveDate, NaiveTime, Timelike};
 use serde::Deserialize;
 use sqep::{
-    DayBar, EntryId, Kind, MinuteBar, Reason, Record, RefDay, Severity, Symbol,
+    DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Reason, Record, RefDay, Severity, Symbol,
     codec::{self, Encoding, Limits, pack::PAYLOAD_BYTES_MAX},
     kind::Grid,
     record::{Field, Type},
@@ -24,6 +24,26 @@ struct RecordSchema {
     alias: Option<String>,
     kinds: Vec<Kind>,
     field: Vec<FieldSchema>,
+}
+
+/// What the files of features say of their record; the list of features is held against the formulas elsewhere.
+#[derive(Deserialize)]
+struct FeatureSchema {
+    #[serde(rename = "type")]
+    name: String,
+    kinds: Vec<Kind>,
+    field: Vec<FieldSchema>,
+}
+
+#[derive(Deserialize)]
+struct FeatureList {
+    feature: Vec<FeatureName>,
+}
+
+#[derive(Deserialize)]
+struct FeatureName {
+    name: String,
+    unit: String,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -140,6 +160,7 @@ fn type_name(kind: Type) -> &'static str {
         Type::Minute => "minute",
         Type::Float => "float",
         Type::Bool => "bool",
+        Type::Integer => "integer",
     }
 }
 
@@ -147,8 +168,28 @@ fn field_of_code(field: &Field) -> (String, &'static str, String, bool) {
     (field.name.to_owned(), type_name(field.kind), field.unit.to_owned(), field.nullable)
 }
 
+/// The schema of a record of features: their list stands between `frame` and `valid`.
+fn feature_schema(file: &str) -> RecordSchema {
+    let FeatureSchema { name, kinds, mut field } = load(file);
+    let list: FeatureList = load("feature_1d.toml");
+    let feature = |FeatureName { name, unit }| {
+        let (kind, meaning) = ("float".to_owned(), "a feature".to_owned());
+        FieldSchema { name, kind, unit, nullable: true, meaning }
+    };
+    field.splice(2..2, list.feature.into_iter().map(feature));
+    RecordSchema { name, alias: None, kinds, field }
+}
+
+fn record_schema(file: &str) -> RecordSchema {
+    if file.starts_with("feature") { feature_schema(file) } else { load(file) }
+}
+
+/// The files that say what a record is.
+const RECORDS: [&str; 5] =
+    ["bar_1d.toml", "bar_1m.toml", "ref_1d.toml", "feature_1d.toml", "feature_1m.toml"];
+
 fn same_record<R: Record>(file: &str) {
-    let schema: RecordSchema = load(file);
+    let schema = record_schema(file);
     assert_eq!(schema.name, R::TYPE, "{file}: type");
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|&kind| R::fits(kind)).collect();
     assert_eq!(schema.kinds, kinds, "{file}: kinds");
@@ -167,13 +208,14 @@ fn the_field_tables_are_those_of_the_code() {
     same_record::<DayBar>("bar_1d.toml");
     same_record::<MinuteBar>("bar_1m.toml");
     same_record::<RefDay>("ref_1d.toml");
+    same_record::<DayFeature>("feature_1d.toml");
+    same_record::<MinuteFeature>("feature_1m.toml");
 }
 
 #[test]
 fn every_kind_is_carried_by_exactly_one_schema() {
     for kind in Kind::ALL {
-        let files = ["bar_1d.toml", "bar_1m.toml", "ref_1d.toml"];
-        let carriers = files.iter().filter(|file| load::<RecordSchema>(file).kinds.contains(&kind)).count();
+        let carriers = RECORDS.iter().filter(|file| record_schema(file).kinds.contains(&kind)).count();
         assert_eq!(carriers, 1, "{kind}");
     }
 }
@@ -244,7 +286,7 @@ fn the_version_formula_is_that_of_the_code() {
 #[test]
 fn the_arrow_types_are_those_of_the_codec() {
     let arrow = &load::<Wire>("wire.toml").encoding["arrow"];
-    for kind in [Type::Symbol, Type::Date, Type::Minute, Type::Float, Type::Bool] {
+    for kind in [Type::Symbol, Type::Date, Type::Minute, Type::Float, Type::Bool, Type::Integer] {
         assert_eq!(arrow[type_name(kind)], codec::arrow::data_type(kind).to_string());
     }
 }
@@ -272,6 +314,10 @@ fn sample() -> (DayBar, MinuteBar) {
     (day, minute)
 }
 
+fn feature() -> DayFeature {
+    DayFeature { set: 7, bar_version: 1_792_285_511_516_160_003, ..DayFeature::blank() }
+}
+
 #[test]
 fn the_json_spellings_are_those_of_the_codec() {
     let wire: Wire = load("wire.toml");
@@ -291,6 +337,9 @@ fn the_json_spellings_are_those_of_the_codec() {
     let mut out = Vec::new();
     codec::encode(Encoding::Json, &[minute], None, &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains(&format!(r#""frame":"{}""#, json["minute"])));
+    let mut out = Vec::new();
+    codec::encode(Encoding::Json, &[feature()], None, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains(&format!(r#""bar_version":{}"#, json["integer"])));
 }
 
 #[test]
@@ -308,6 +357,9 @@ fn the_csv_spellings_are_those_of_the_codec() {
     let mut out = Vec::new();
     codec::encode(Encoding::Csv, &[minute], None, &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains(&csv["minute"]));
+    let mut out = Vec::new();
+    codec::encode(Encoding::Csv, &[feature()], None, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().ends_with(&format!(",7,{}\n", csv["integer"])));
 }
 
 #[test]
@@ -372,6 +424,7 @@ fn the_keys_are_those_of_the_code() {
         keys.grown(),
         keys.replays(),
         keys.replay("GROUP").stream().to_owned(),
+        keys.latest(Symbol::from_i32(1_600_000).unwrap()).replace("1600000", "SYMBOL"),
     ];
     let stated: Vec<String> = key.iter().map(|key| format!("{}:{}", stream.example, key.name)).collect();
     assert_eq!(stated, coded);
@@ -392,8 +445,8 @@ fn the_entry_fields_are_those_of_the_code() {
 fn the_written_protocol_names_every_field_kind_reason_key_and_limit() {
     let protocol = text("SQEP.md");
     let says = |what: &str| assert!(protocol.contains(what), "schemas/SQEP.md does not mention {what}");
-    for file in ["bar_1d.toml", "bar_1m.toml", "ref_1d.toml"] {
-        let schema: RecordSchema = load(file);
+    for file in RECORDS {
+        let schema = record_schema(file);
         says(&format!("`{}`", schema.name));
         schema.kinds.iter().for_each(|kind| says(&format!("`{kind}`")));
         schema.field.iter().for_each(|field| says(&format!("`{}`", field.name)));

@@ -1,5 +1,6 @@
 //! Servers a test owns, fakes, suites that every source and sink must pass, and a market to feed them.
 
+pub mod clickhouse;
 pub mod market;
 pub mod programs;
 pub mod server;
@@ -7,4 +8,5 @@ pub mod sim;
 pub mod suite;
 pub mod tushare;
 
+pub use clickhouse::TestClickHouse;
 pub use server::TestRedis;

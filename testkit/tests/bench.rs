@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 
 /// The folder of the programs.
 fn programs() -> Result<PathBuf> {
-    for name in ["sqep-csv", "sqep-parquet"] {
+    for name in ["sqep-csv", "sqep-parquet", "sqep-clickhouse"] {
         program(name)?;
     }
     program("sqep")?.parent().map(Path::to_owned).context("a program lies in a folder")
@@ -33,7 +33,7 @@ fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
     let python = env::var_os("SQEP_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     let run = Command::new(&python)
         .arg(root().join("testkit/bench/bench.py"))
-        .args(["--bars", BARS, "--repeat", "1", "--programs"])
+        .args(["--bars", BARS, "--minutes", BARS, "--symbols", BARS, "--repeat", "1", "--programs"])
         .arg(programs()?)
         .arg("--out")
         .arg(out.path())
@@ -53,6 +53,16 @@ fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
         assert_eq!(pipeline["bars"], kept["results"][0]["bars"], "{pipeline}");
         assert!(pipeline["bars_per_s"].as_f64() > Some(0.0), "{pipeline}");
     }
+    let clickhouse = &kept["results"][1]["clickhouse"];
+    for kind in ["bar:1d", "bar:1m"] {
+        let ways = clickhouse[kind].as_array().context("no ways into ClickHouse")?;
+        assert_eq!(ways.len(), 4, "this project's loader, curl, a file and pandas: {ways:?}");
+        assert!(
+            ways.iter().all(|way| way["rows"] == ways[0]["rows"] && way["rows"].as_u64() > Some(0)),
+            "{ways:?}"
+        );
+    }
+    assert_eq!(clickhouse["integers"].as_array().map(Vec::len), Some(2), "ClickHouse and SQLite");
     assert!(fs::read_to_string(out.path().join("bench.md"))?.contains("start to settled"));
     Ok(())
 }

@@ -43,8 +43,8 @@ fn refusal(text: &str, configs: &[PathBuf]) -> Result<String> {
 }
 
 fn example_configurations() -> Vec<PathBuf> {
-    ["sqep-csv.toml", "sqep-tushare.toml", "sqep-parquet.toml"]
-        .map(|name| root().join("deploy").join(name))
+    ["csv", "tushare", "qmt", "parquet", "clickhouse", "features"]
+        .map(|name| root().join("deploy").join(format!("sqep-{name}.toml")))
         .into()
 }
 

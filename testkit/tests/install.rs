@@ -58,11 +58,11 @@ fn everything_is_put_in_place_and_what_the_operator_changed_stays() {
     install(&[("DESTDIR", folder.path())]);
     assert_eq!(
         files(&folder.path().join("usr/local/bin")),
-        ["sqep", "sqep-csv", "sqep-parquet", "sqep-qmt", "sqep-tushare"]
+        ["sqep", "sqep-clickhouse", "sqep-csv", "sqep-features", "sqep-parquet", "sqep-qmt", "sqep-tushare"]
     );
     assert_eq!(
         files(&folder.path().join("etc/sqep")),
-        ["csv.toml", "parquet.toml", "qmt.toml", "tushare.toml"]
+        ["clickhouse.toml", "csv.toml", "features.toml", "parquet.toml", "qmt.toml", "tushare.toml"]
     );
     let sources = files(&root().join("deploy/systemd"));
     let units = files(&folder.path().join("usr/local/lib/systemd/system"));

@@ -14,7 +14,7 @@ use chrono::NaiveDate;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde_json::Value;
 use sqep::{
-    Calendar, DayBar, EntryId, Kind, MinuteBar, Reason, Record, RefDay, Refusal, Severity, Stamp,
+    Calendar, DayBar, DayFeature, EntryId, Kind, MinuteBar, Reason, Record, RefDay, Refusal, Severity, Stamp,
     check::{Checker, Finding},
     codec::{
         Encoding,
@@ -117,6 +117,7 @@ fn cells<R: Record>(records: &[R]) -> Vec<Vec<Value>> {
         Cell::Minute(wall) => wall.to_string().into(),
         Cell::Float(value) => format!("{:016x}", value.to_bits()).into(),
         Cell::Bool(value) => value.into(),
+        Cell::Integer(value) => value.to_string().into(),
     };
     records.iter().map(|record| (0..R::FIELDS.len()).map(|at| text(record.get(at))).collect()).collect()
 }
@@ -219,6 +220,21 @@ async fn the_python_readers_read_minute_bars_with_their_wall_clock() {
 #[tokio::test]
 async fn the_python_readers_read_reference_days_to_the_bit() {
     python_reads_what_we_publish(Kind::RefDay, &ref_days(3)).await;
+}
+
+#[tokio::test]
+async fn the_python_readers_read_features_to_the_bit() {
+    let mut random = SmallRng::seed_from_u64(5);
+    let feature = |bar: &DayBar| DayFeature {
+        symbol: bar.symbol,
+        frame: bar.frame,
+        values: std::array::from_fn(|at| if at % 7 == 0 { f64::NAN } else { -positive(&mut random) }),
+        valid: bar.st.is_some(),
+        set: u32::MAX,
+        bar_version: u64::MAX,
+    };
+    let rows: Vec<DayFeature> = day_bars(5, 300).iter().map(feature).collect();
+    python_reads_what_we_publish(Kind::FeatureDay, &rows).await;
 }
 
 #[tokio::test]

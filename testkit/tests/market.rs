@@ -47,6 +47,7 @@ fn hash<R: Record>(mut state: u64, records: impl Iterator<Item = R>) -> u64 {
             take(match record.get(at) {
                 Cell::Float(value) => value.to_bits(),
                 Cell::Bool(value) => u64::from(value),
+                Cell::Integer(value) => value,
                 _ => u64::MAX,
             });
         }

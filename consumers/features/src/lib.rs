@@ -1,7 +1,8 @@
 //! The 45 features of a bar: a pure kernel, one bar in, one row out, the same bits in a batch, live and in a replay.
 //!
-//! Knows formulas, days and minutes; neither does I/O nor asks the time. [`list`] says what the features are, [`Kernel`]
-//! computes them of traded bars, [`DayFeatures`] and [`MinuteFeatures`] feed it with what lies on a stream.
+//! The kernel knows formulas, days and minutes; it neither does I/O nor asks the time. [`list`] says what the features are,
+//! [`Kernel`] computes them of traded bars, [`DayFeatures`] and [`MinuteFeatures`] feed it with what lies on a stream. Around
+//! it stands the program: [`run`] puts the loops together, a desk a partition keeps state, snapshot and stream in step.
 //!
 //! ```
 //! use sqep::{Calendar, DayBar, Record};
@@ -24,7 +25,10 @@
 mod average;
 mod bar;
 mod candle;
+pub mod config;
 mod day;
+mod desk;
+pub mod engine;
 mod hash;
 mod history;
 mod kernel;
@@ -32,14 +36,21 @@ pub mod list;
 mod ln;
 mod minute;
 mod oscillator;
+pub mod outbox;
+mod past;
 mod ring;
 mod row;
+pub mod run;
 mod save;
+mod security;
 mod series;
+mod sink;
 mod snapshot;
 mod spread;
+mod store;
 mod table;
 mod trend;
+pub mod verify;
 mod volume;
 mod window;
 

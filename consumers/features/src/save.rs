@@ -66,6 +66,15 @@ impl<'a> Reader<'a> {
         Ok(*chunk)
     }
 
+    /// The next bytes as they are.
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], SnapshotError> {
+        let end = self.at.saturating_add(count);
+        let short = SnapshotError::Length { found: self.bytes.len(), wanted: end };
+        let bytes = self.bytes.get(self.at..end).ok_or(short)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
     /// Whether everything was read.
     pub(crate) fn end(&self) -> Result<(), SnapshotError> {
         if self.at == self.bytes.len() {

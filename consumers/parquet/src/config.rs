@@ -17,7 +17,7 @@ use crate::{ArchiveError, Options, error::io_at};
 pub struct Config {
     /// The archive's folder; made at the first start.
     pub root: PathBuf,
-    /// Records at which a batch is full.
+    /// Records at which a batch is full; of records wider than a day bar, such as features, as many as take its memory.
     pub records_max: usize,
     /// Seconds a batch may wait to fill.
     pub wait_s_max: u64,

@@ -10,7 +10,7 @@ use std::{
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use sqep::{
-    DayBar, Kind, MinuteBar, Record, RefDay,
+    DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay,
     app::{self, App, Args, CalendarSettings, HttpSettings, Inward, ReaderSettings, Usage},
     redis::{RedisSettings, keys::StreamSettings},
 };
@@ -57,9 +57,11 @@ fn main() -> ExitCode {
 async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
     app.config.parquet.validate().map_err(|error| Usage(error.into()))?;
     match app.config.stream.kind {
-        Kind::BarDay => deliver::<DayBar>(app).await,
-        Kind::BarMinute(_) => deliver::<MinuteBar>(app).await,
-        Kind::RefDay => deliver::<RefDay>(app).await,
+        Kind::BarDay => Box::pin(deliver::<DayBar>(app)).await,
+        Kind::BarMinute(_) => Box::pin(deliver::<MinuteBar>(app)).await,
+        Kind::RefDay => Box::pin(deliver::<RefDay>(app)).await,
+        Kind::FeatureDay => Box::pin(deliver::<DayFeature>(app)).await,
+        Kind::FeatureMinute => Box::pin(deliver::<MinuteFeature>(app)).await,
     }
 }
 

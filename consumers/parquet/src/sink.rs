@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use arrow_schema::SchemaRef;
-use sqep::{Appetite, Batch, Kind, Mark, Record, Sink, WriteError};
+use sqep::{Appetite, Batch, DayBar, Kind, Mark, Record, Row, Sink, WriteError};
 use sqep_archive::{Error, FileName, Folder, Home, Label};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use xxhash_rust::xxh3::Xxh3;
@@ -98,6 +98,7 @@ impl<R: Record> Sink for ParquetSink<R> {
 
     fn appetite(&self) -> Appetite {
         let Config { records_max, wait_s_max, .. } = self.config;
+        let records_max = records_like::<R>(records_max);
         Appetite { records_max, wait_max: Duration::from_secs(wait_s_max) }
     }
 
@@ -122,6 +123,12 @@ impl<R: Record> Sink for ParquetSink<R> {
             _ => WriteError::Later(error.into()),
         })
     }
+}
+
+/// How many records of this type take as much memory as so many day bars, if they are wider.
+fn records_like<R: Record>(day_bars: usize) -> usize {
+    let (wide, day) = (size_of::<Row<R>>(), size_of::<Row<DayBar>>());
+    (day_bars * day.min(wide) / wide).max(1)
 }
 
 /// Only a row without a value can never be written; everything else is the world's, and the world changes.

@@ -49,6 +49,7 @@ fn plain<R: Record>(record: &R, version: u64) -> Value {
             Cell::Minute(wall) => json!(shanghai::instant_ms(wall).unwrap()),
             Cell::Float(value) => json!(value.to_bits().to_string()),
             Cell::Bool(value) => json!(value),
+            Cell::Integer(value) => json!(value.to_string()),
         };
     }
     row

@@ -24,8 +24,8 @@ use crate::{
     rows::{Sources, holds},
 };
 
-/// Rows a block is planned to have unless it is said otherwise.
-const BLOCK_ROWS_MAX: usize = 131_072;
+/// Bytes of the rows a block is planned to have unless it is said otherwise: some 130,000 day bars.
+const BLOCK_BYTES_MAX: usize = 18 << 20;
 /// Files of a folder that stay open from slice to slice; the others are opened anew for each.
 const OPEN_FILES_MAX: usize = 64;
 /// Times a folder is listed before whoever changes it must be in some loop.
@@ -83,7 +83,7 @@ impl<R: Record> Reader<R> {
             folders,
             filter,
             versions: Versions::Current,
-            block_rows_max: BLOCK_ROWS_MAX,
+            block_rows_max: (BLOCK_BYTES_MAX / size_of::<Row<R>>()).max(1),
             work: None,
             sources: Sources::default(),
             record: PhantomData,

@@ -14,12 +14,11 @@ mod tell;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
-use sqep::{DayBar, Kind, MinuteBar, RefDay, app::Usage};
+use sqep::{DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, RefDay, app::Usage};
 use sqep_archive::{Filter, Reader};
-use sqep_csv::enrich::Enrich;
 
 use self::{
-    against::Against,
+    against::{Against, Audited},
     compare::{Compare, Extra},
     spool::Spool,
 };
@@ -64,10 +63,12 @@ pub(crate) async fn run(args: AuditArgs, config: &Config) -> anyhow::Result<()> 
         Kind::BarDay => audit::<DayBar>(args, config, Kind::BarDay).await,
         kind @ Kind::BarMinute(_) => audit::<MinuteBar>(args, config, kind).await,
         Kind::RefDay => audit::<RefDay>(args, config, Kind::RefDay).await,
+        kind @ Kind::FeatureDay => audit::<DayFeature>(args, config, kind).await,
+        kind @ Kind::FeatureMinute => audit::<MinuteFeature>(args, config, kind).await,
     }
 }
 
-async fn audit<R: Enrich>(args: AuditArgs, config: &Config, kind: Kind) -> anyhow::Result<()> {
+async fn audit<R: Audited>(args: AuditArgs, config: &Config, kind: Kind) -> anyhow::Result<()> {
     let root = args.archive.clone().unwrap_or_else(|| config.parquet.root.clone());
     if root.as_os_str().is_empty() {
         bail!(Usage(anyhow!("no archive is named: give --archive DIR or parquet.root")));

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sqep::{
-    app::{CalendarSettings, SymbolSettings},
-    redis::{RedisSettings, keys::StreamSettings},
+    app::{CalendarSettings, SymbolSettings, Usage},
+    redis::{RedisSettings, Server, keys::StreamSettings},
 };
 use sqep_csv::config::CsvSettings;
 
@@ -49,4 +49,11 @@ pub(crate) struct Config {
     /// Of daemons.
     #[serde(rename = "http", skip_serializing)]
     _http: IgnoredAny,
+}
+
+impl Config {
+    /// The server, as it is configured.
+    pub(crate) fn server(&self) -> anyhow::Result<Server> {
+        Ok(Server::new(&self.redis).map_err(Usage)?)
+    }
 }

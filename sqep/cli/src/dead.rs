@@ -14,11 +14,11 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use chrono::Utc;
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, Reason, Record, RefDay,
+    Calendar, DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Reason, Record, RefDay,
     app::{Args, Usage},
     letter::By,
     redis::{
-        Connection, Server,
+        Connection,
         dead::{Filter, LetterId, Letters, by_reason, remove},
         keys::Keys,
         redrive::{Redriven, redrive},
@@ -196,7 +196,7 @@ impl Graves {
 }
 
 pub(crate) async fn run(args: DeadArgs, config: &Config) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let connection = server.connect().await?;
     let (which, common) = args.parts();
     if common.check {
@@ -213,6 +213,8 @@ pub(crate) async fn run(args: DeadArgs, config: &Config) -> anyhow::Result<()> {
                 Kind::BarDay => bring_back::<DayBar>(&args, &mut graves, &calendar).await,
                 Kind::BarMinute(_) => bring_back::<MinuteBar>(&args, &mut graves, &calendar).await,
                 Kind::RefDay => bring_back::<RefDay>(&args, &mut graves, &calendar).await,
+                Kind::FeatureDay => bring_back::<DayFeature>(&args, &mut graves, &calendar).await,
+                Kind::FeatureMinute => bring_back::<MinuteFeature>(&args, &mut graves, &calendar).await,
             }
         }
         Action::Purge(args) => purge(&args, &mut graves).await,

@@ -1,9 +1,12 @@
 //! `sqep demo`: the whole pipe in one command. Knows the order of things and which counts must agree; must not know how
 //! a bar moves: the real programs do that.
 
+mod clickhouse;
+mod features;
 mod flow;
 mod home;
 mod programs;
+mod qmt;
 mod report;
 mod service;
 
@@ -16,6 +19,7 @@ use anyhow::{Context, anyhow, bail};
 use sqep::{
     DayBar, Kind, MinuteBar, Record, RefDay,
     app::Usage,
+    kind::NotSent,
     redis::{
         Server,
         embedded::{self, Embedded},
@@ -29,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::{
-    flow::{Flow, Job},
+    clickhouse::Warehouse,
+    flow::{Flow, Job, Stores, Vendor},
     home::Home,
     programs::Programs,
     report::{Letters, Outcome},
@@ -48,7 +53,8 @@ pub(crate) struct DemoArgs {
     /// published again.
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
-    /// Where the bars come from. `tushare`: from a fake of Tushare Pro that serves the made-up market in this process.
+    /// Where the bars come from. `tushare`: from a fake of Tushare Pro that serves the made-up market in this process. `qmt`:
+    /// from the agent that is shipped, beside a stand-in for QMT with minutes of as many securities; needs python3.
     #[arg(long, value_enum, default_value_t)]
     source: Origin,
     /// Files of your own instead of a made-up market: a file, a folder or a pattern; repeatable.
@@ -64,6 +70,10 @@ pub(crate) struct DemoArgs {
     /// A consumer of your own beside sqep-parquet, as `sqep new consumer` writes it; repeatable. It is told NAME.root.
     #[arg(long, value_name = "PROGRAM")]
     consumer: Vec<String>,
+    /// Loads another store beside the archive and asks it at the end. `clickhouse`: the server that `SQEP_CLICKHOUSE_URL`
+    /// names, or the engine itself; `make demo SINK=clickhouse` sets that up.
+    #[arg(long, value_enum)]
+    sink: Option<Store>,
     #[command(flatten)]
     market: MarketArgs,
     /// Leaves the private Redis running, to look at it.
@@ -71,6 +81,22 @@ pub(crate) struct DemoArgs {
     keep_redis: bool,
     #[command(flatten)]
     pub(crate) common: sqep::app::Args,
+}
+
+/// Where bars go beside the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Store {
+    /// A database of the demo's own.
+    Clickhouse,
+}
+
+impl Store {
+    /// The consumer of a store.
+    fn program(self) -> &'static str {
+        match self {
+            Store::Clickhouse => "sqep-clickhouse",
+        }
+    }
 }
 
 /// Where the bars of a demo come from.
@@ -81,16 +107,30 @@ enum Origin {
     Csv,
     /// A fake of Tushare Pro.
     Tushare,
+    /// A stand-in for QMT.
+    Qmt,
+}
+
+impl Origin {
+    /// The producer of a vendor.
+    fn program(self) -> Option<&'static str> {
+        match self {
+            Origin::Csv => None,
+            Origin::Tushare => Some("sqep-tushare"),
+            Origin::Qmt => Some("sqep-qmt"),
+        }
+    }
 }
 
 pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let tushare = args.source == Origin::Tushare;
-    if tushare && !(args.csv.is_empty() && args.dialect.is_none() && args.producer.is_none()) {
+    let vendor = args.source.program();
+    if vendor.is_some() && !(args.csv.is_empty() && args.dialect.is_none() && args.producer.is_none()) {
         bail!(Usage(anyhow!(
-            "--source tushare serves a made-up market: leave out --csv, --dialect and --producer"
+            "--source with a vendor serves a made-up market: leave out --csv, --dialect and --producer"
         )));
     }
-    let programs = Programs::find(tushare, args.producer.as_deref(), &args.consumer)
+    let store = args.sink.map(Store::program);
+    let programs = Programs::find(vendor, store, args.producer.as_deref(), &args.consumer)
         .map_err(|error| anyhow!(Usage(error)))?;
     let server = embedded::find().map_err(|error| anyhow!(Usage(error)))?;
     if args.common.check {
@@ -99,28 +139,39 @@ pub(crate) async fn run(args: DemoArgs, config: &Config, stop: &CancellationToke
     }
     let home = Home::take(&args.out)?;
     home.end_leftovers().await?;
-    let job = if tushare {
-        service::prepare(&args.market, config, &home).await?
-    } else {
-        prepare(&args, config, &home, stop).await?
+    let job = match args.source {
+        Origin::Csv => prepare(&args, config, &home, stop).await?,
+        Origin::Tushare => service::prepare(&args.market, config, &home).await?,
+        Origin::Qmt => qmt::prepare(&args.market, config, &home)?,
     };
+    let warehouse = args.sink.map(|Store::Clickhouse| Warehouse::start()).transpose()?;
     let folder = home.redis();
     let server = unless(stop, Embedded::start(&folder)).await??;
     say(&format!("redis     private, append-only file on, at {}", server.url()))?;
+    let stores = Stores { redis: &server, warehouse: warehouse.as_ref() };
     let outcome = match job.kind {
-        Kind::BarDay => moved::<DayBar>(&job, &home, &programs, &server, stop).await?,
-        Kind::BarMinute(_) => moved::<MinuteBar>(&job, &home, &programs, &server, stop).await?,
-        Kind::RefDay => moved::<RefDay>(&job, &home, &programs, &server, stop).await?,
+        Kind::BarDay => moved::<DayBar>(&job, &home, &programs, &stores, stop).await?,
+        Kind::BarMinute(_) => moved::<MinuteBar>(&job, &home, &programs, &stores, stop).await?,
+        Kind::RefDay => moved::<RefDay>(&job, &home, &programs, &stores, stop).await?,
+        kind @ (Kind::FeatureDay | Kind::FeatureMinute) => bail!(Usage(NotSent(kind).into())),
     };
     if outcome.is_empty() {
         // Equations between nothing and nothing would hide what went wrong.
         outcome.verdict()?;
     }
+    let features = features::run(&job, &home, &programs, &server, stop).await?;
     outcome.tell(home.out())?;
+    if let Some(warehouse) = &warehouse {
+        warehouse.tell(job.kind)?;
+    }
+    if let Some(features) = &features {
+        features.tell()?;
+    }
     if args.keep_redis {
         keep(server)?;
     }
-    outcome.verdict()
+    outcome.verdict()?;
+    features.map_or(Ok(()), |features| features.verdict())
 }
 
 /// The outcome of `work`, unless a stop comes first: then whatever it holds is dropped, which ends it.
@@ -151,7 +202,7 @@ async fn prepare(
         {
             bail!(Usage(missing.into()));
         }
-        return Ok(Job { kind, dialect, paths, sides: None, rows: None, service: None });
+        return Ok(Job { kind, dialect, paths, sides: None, rows: None, vendor: None });
     }
     let kind = args.market.kind(config)?;
     let dialect = args.dialect.clone().unwrap_or_else(|| "tushare".to_owned());
@@ -192,7 +243,7 @@ async fn prepare(
     ))?;
     let paths = vec![out.to_string_lossy().into_owned()];
     let sides = sides.then(|| sides_of(&out));
-    Ok(Job { kind, dialect, paths, sides, rows: Some(written.rows), service: None })
+    Ok(Job { kind, dialect, paths, sides, rows: Some(written.rows), vendor: None })
 }
 
 /// The programs get absolute paths, so that a file has one name whatever folder a demo is started in.
@@ -206,11 +257,11 @@ async fn moved<R: Record>(
     job: &Job,
     home: &Home,
     programs: &Programs,
-    server: &Embedded,
+    stores: &Stores<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let flow = flow::run(job, home, programs, server, stop).await?;
-    unless(stop, add_up::<R>(job, home, server, flow)).await?
+    let flow = flow::run(job, home, programs, stores, stop).await?;
+    unless(stop, add_up::<R>(job, home, stores.redis, flow)).await?
 }
 
 /// Counts what is on the stream, in the dead letters and in the archive.
@@ -222,7 +273,17 @@ async fn add_up<R: Record>(job: &Job, home: &Home, server: &Embedded, flow: Flow
     let letters = letters(&mut inspector, &key).await?;
     let (kind, archive) = (job.kind, home.archive());
     let archive = tokio::task::spawn_blocking(move || count_archive::<R>(&archive, kind)).await??;
-    Ok(Outcome { kind, rows_made: job.rows, flow, stream, stream_bytes: status.bytes, letters, archive })
+    let repeats = matches!(job.vendor, Some(Vendor::Qmt(_)));
+    Ok(Outcome {
+        kind,
+        rows_made: job.rows,
+        repeats,
+        flow,
+        stream,
+        stream_bytes: status.bytes,
+        letters,
+        archive,
+    })
 }
 
 /// Rows in the dead letters.

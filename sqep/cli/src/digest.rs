@@ -56,6 +56,7 @@ fn hash<R: Record>(record: &R, version: u64) -> u64 {
     let cells = (2..R::FIELDS.len()).map(|at| match record.get(at) {
         Cell::Float(value) => value.to_bits(),
         Cell::Bool(value) => 1 + u64::from(value),
+        Cell::Integer(value) => value,
         _ => u64::MAX,
     });
     let state = cells.fold(take(start, time.unsigned_abs()), take);

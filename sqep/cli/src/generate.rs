@@ -12,7 +12,11 @@ use std::{
 use anyhow::{anyhow, bail};
 use chrono::NaiveDate;
 use clap::ValueEnum;
-use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, app::Usage, kind::Grid};
+use sqep::{
+    DayBar, Kind, MinuteBar, Record, RefDay,
+    app::Usage,
+    kind::{Grid, NotSent},
+};
 use sqep_testkit::market::{Market, Plan, minutes_of};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -185,6 +189,7 @@ impl Order {
             Kind::BarDay => self.rows(stop, |_, bar| bar.into_iter().collect::<Vec<DayBar>>()),
             Kind::RefDay => self.rows(stop, |reference, _| vec![reference]),
             Kind::BarMinute(_) => self.rows(stop, |_, bar| self.minutes(bar)),
+            kind @ (Kind::FeatureDay | Kind::FeatureMinute) => bail!(Usage(NotSent(kind).into())),
         }
     }
 

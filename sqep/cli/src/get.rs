@@ -8,7 +8,7 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Symbol, app::Usage};
+use sqep::{DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol, app::Usage};
 use sqep_archive::{Filter, Reader, Symbols};
 use tracing::warn;
 
@@ -57,6 +57,8 @@ pub(crate) async fn run(args: GetArgs, config: &Config) -> anyhow::Result<()> {
         Kind::BarDay => get::<DayBar>(&args, kind, &root),
         Kind::BarMinute(_) => get::<MinuteBar>(&args, kind, &root),
         Kind::RefDay => get::<RefDay>(&args, kind, &root),
+        Kind::FeatureDay => get::<DayFeature>(&args, kind, &root),
+        Kind::FeatureMinute => get::<MinuteFeature>(&args, kind, &root),
     })
     .await?
 }

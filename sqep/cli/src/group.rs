@@ -97,7 +97,7 @@ impl GroupArgs {
 }
 
 pub(crate) async fn run(args: GroupArgs, config: &Config) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let mut connection = server.connect().await?;
     if args.common().check {
         return Ok(());
@@ -150,6 +150,13 @@ async fn list(
             "{}: group {} goes on after {at} when its reader starts",
             group.stream, group.pin.group
         ))?;
+    }
+    for group in &all {
+        if let Some(replay) = &group.replay {
+            let given = if replay.done { "all of it lies ready" } else { "not all of it was given yet" };
+            let (stream, name, what) = (&group.stream, &group.pin.group, &replay.what);
+            say(&format!("{stream}: group {name} reads its past first ({what}); {given}"))?;
+        }
     }
     Ok(())
 }

@@ -8,9 +8,9 @@ use anyhow::{anyhow, bail};
 use chrono::DateTime;
 use indicatif::{HumanCount, HumanDuration};
 use sqep::{
-    DayBar, EntryId, Kind, MinuteBar, Record, RefDay, Totals,
+    DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Record, RefDay, Totals,
     app::{Args, Outward, PublishSettings, Usage},
-    redis::{Server, inspect::Inspector, keys::StreamSettings},
+    redis::{inspect::Inspector, keys::StreamSettings},
 };
 use sqep_archive::{
     ArchiveFile, Home, layout,
@@ -91,6 +91,8 @@ pub(crate) async fn run(args: ReplayArgs, config: &Config, stop: &CancellationTo
         Kind::BarDay => replay::<DayBar>(&args, kind, config, stop).await,
         Kind::BarMinute(_) => replay::<MinuteBar>(&args, kind, config, stop).await,
         Kind::RefDay => replay::<RefDay>(&args, kind, config, stop).await,
+        Kind::FeatureDay => replay::<DayFeature>(&args, kind, config, stop).await,
+        Kind::FeatureMinute => replay::<MinuteFeature>(&args, kind, config, stop).await,
     }
 }
 
@@ -100,7 +102,7 @@ async fn replay<R: Record>(
     config: &Config,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis).map_err(Usage)?;
+    let server = config.server()?;
     let stored = Inspector::connect(&server).await?.partitions(&config.stream.prefix, kind).await?;
     let partitions = stored.unwrap_or(config.stream.partitions);
     let stream = StreamSettings { kind, partitions, ..config.stream.clone() };
@@ -120,12 +122,11 @@ async fn replay<R: Record>(
         symbols: wanted(&args.symbols).map_err(|error| anyhow!(Usage(error)))?.together(),
         speed: args.speed,
     };
-    let rows = order.archive.as_ref().map(|root| stored_rows(&Home::new(root, kind), &order)).transpose()?;
     if args.common.check {
         return outward.check().await;
     }
-    let after = match replay::begin::<R>(&outward, &order).await? {
-        Start::Waits { after } => after,
+    match replay::begin(&outward, &order).await? {
+        Start::Waits => {}
         Start::Given => {
             say(&format!(
                 "all of this past was given to group {} before; nothing is left to do",
@@ -139,10 +140,9 @@ async fn replay<R: Record>(
             order.group,
             order.group
         ),
-    };
-    let mut progress = Progress::new(rows);
-    let given =
-        replay::give::<R>(&outward, &order, &after, true, stop, |totals| progress.tell(totals)).await?;
+    }
+    let mut progress = Progress::new(stored_rows(kind, &order).await);
+    let given = replay::give::<R>(&outward, &order, true, stop, |totals| progress.tell(totals)).await?;
     if stop.is_cancelled() {
         say("stopped; the same command goes on where it was")?;
         return Ok(());
@@ -155,18 +155,22 @@ async fn replay<R: Record>(
     Ok(())
 }
 
-/// Rows in the folders that are asked for: at least what will be given, more where securities or days are picked.
-fn stored_rows(home: &Home, order: &Order) -> anyhow::Result<u64> {
-    let filter = order.filter();
-    let mut rows = 0;
-    for (folder, path) in layout::partitions(home.data())? {
-        if filter.overlaps(folder) {
-            for file in layout::files(&path)? {
-                rows += ArchiveFile::open(&file)?.rows;
+/// Rows in the folders that are asked for: at least what will be given, more where securities or days are picked. Only to tell
+/// how far it is: unknown where a file went away, as under a compaction, while it was counted.
+async fn stored_rows(kind: Kind, order: &Order) -> Option<u64> {
+    let (home, filter) = (Home::new(order.archive.as_ref()?, kind), order.filter());
+    let count = move || -> Result<u64, sqep_archive::Error> {
+        let mut rows = 0;
+        for (folder, path) in layout::partitions(home.data())? {
+            if filter.overlaps(folder) {
+                for file in layout::files(&path)? {
+                    rows += ArchiveFile::open(&file)?.rows;
+                }
             }
         }
-    }
-    Ok(rows)
+        Ok(rows)
+    };
+    tokio::task::spawn_blocking(count).await.ok()?.ok()
 }
 
 /// Tells now and then how far it is.

@@ -51,7 +51,7 @@ struct Stream {
 }
 
 pub(crate) async fn run(args: StatusArgs, config: &Config) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let mut inspector = Inspector::connect(&server).await?;
     if args.common.check {
         return Ok(());

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use sqep::{
-    DayBar, EntryId, Kind, MinuteBar, Record, RefDay, Symbol,
+    DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol,
     codec::{self, Encoding},
     record::Cell,
-    redis::{Server, inspect::Inspector, keys::Keys},
+    redis::{inspect::Inspector, keys::Keys},
     wire::Entry,
 };
 use tokio::sync::mpsc;
@@ -47,6 +47,8 @@ pub(crate) async fn run(args: TailArgs, config: &Config, stop: &CancellationToke
         Kind::BarDay => show::<DayBar>(args, config, Kind::BarDay, stop).await,
         kind @ Kind::BarMinute(_) => show::<MinuteBar>(args, config, kind, stop).await,
         Kind::RefDay => show::<RefDay>(args, config, Kind::RefDay, stop).await,
+        kind @ Kind::FeatureDay => show::<DayFeature>(args, config, kind, stop).await,
+        kind @ Kind::FeatureMinute => show::<MinuteFeature>(args, config, kind, stop).await,
     }
 }
 
@@ -56,7 +58,7 @@ async fn show<R: Record>(
     kind: Kind,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let (sender, mut entries) = mpsc::channel(ENTRIES_AHEAD_MAX);
     let end = stop.child_token();
     let mut looks = tokio::task::JoinSet::new();
@@ -157,6 +159,7 @@ pub(crate) fn line<R: Record>(record: &R) -> String {
             Cell::Null => return None,
             Cell::Float(value) => format!("{} {value}", field.name),
             Cell::Bool(value) => format!("{} {value}", field.name),
+            Cell::Integer(value) => format!("{} {value}", field.name),
             Cell::Symbol(symbol) => symbol.to_string(),
             Cell::Date(date) => date.to_string(),
             Cell::Minute(minute) => minute.format("%Y-%m-%d %H:%M").to_string(),

@@ -6,10 +6,7 @@ use anyhow::bail;
 use sqep::{
     Totals,
     app::Args,
-    redis::{
-        Server,
-        inspect::{GroupStatus, Inspector, StreamStatus},
-    },
+    redis::inspect::{GroupStatus, Inspector, StreamStatus},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +41,7 @@ struct Look {
 }
 
 pub(crate) async fn run(args: TopArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let mut inspector = Inspector::connect(&server).await?;
     if args.common.check {
         return Ok(());

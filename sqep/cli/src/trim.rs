@@ -60,7 +60,7 @@ struct Done {
 }
 
 pub(crate) async fn run(args: TrimArgs, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
-    let server = Server::new(&config.redis)?;
+    let server = config.server()?;
     let Some(seconds) = args.every else {
         return round(&args, &server, config).await;
     };

@@ -13,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Timelike;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use sqep::{Calendar, DayBar, Record};
+use sqep::{Calendar, DayBar, MinuteBar, Record};
 use sqep_parquet::Rows;
 use sqep_testkit::market::{Market, Plan};
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 
 fn sqep() -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_sqep"));
-    for sibling in ["sqep-csv", "sqep-tushare", "sqep-parquet"] {
+    for sibling in ["sqep-csv", "sqep-tushare", "sqep-qmt", "sqep-parquet", "sqep-clickhouse"] {
         let path = program.with_file_name(sibling);
         assert!(path.is_file(), "{} is missing: run cargo build --workspace first", path.display());
     }
@@ -65,11 +66,15 @@ fn seeded(seed: u64, symbols: usize, days: usize) -> Vec<DayBar> {
 }
 
 fn archive(out: &Path) -> Vec<DayBar> {
+    archived(out, "bar_1d")
+}
+
+fn archived<R: Record>(out: &Path, table: &str) -> Vec<R> {
     let mut bars = Vec::new();
-    for folder in fs::read_dir(out.join("archive/bar_1d")).unwrap() {
+    for folder in fs::read_dir(out.join("archive").join(table)).unwrap() {
         let files = sqep_parquet::files(&folder.unwrap().path()).unwrap();
         assert_eq!(files.len(), 1, "compacted: one file a partition");
-        let mut rows = Rows::<DayBar>::open(&files[0]).unwrap();
+        let mut rows = Rows::<R>::open(&files[0]).unwrap();
         while let Some(part) = rows.next().unwrap() {
             bars.extend(part.into_iter().map(|row| row.record));
         }
@@ -113,6 +118,39 @@ fn the_same_market_comes_from_a_service_by_its_producer() {
     assert!(held.iter().any(|bar| bar.adjust.is_some() && bar.buy_limit.is_some() && bar.st == Some(true)));
     let wrong = demo(folder.path(), &["--source", "tushare", "--csv", "."]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+}
+
+/// Lots and price that the stand-in for QMT makes of a code and a minute; it counts the day's minutes in UTC.
+fn made(bar: &MinuteBar) -> (f64, f64) {
+    let minute = (bar.frame.hour() * 60 + bar.frame.minute() + 16 * 60) % (24 * 60);
+    let code = u32::try_from(bar.symbol.code()).unwrap();
+    (f64::from(100 + (code + minute) % 50), f64::from(10_000 + code % 100 * 10 + minute) / 1_000.0)
+}
+
+#[test]
+fn minutes_come_from_a_stand_in_for_qmt_by_the_agent_beside_it() {
+    let folder = TempDir::new().unwrap();
+    // Over a holiday: 2026-06-19 is a Friday without a session.
+    let size = ["--source", "qmt", "--symbols", "30", "--days", "3", "--to", "2026-06-22"];
+    let out = agrees(&demo(folder.path(), &size).output().unwrap());
+    let bars = archived::<MinuteBar>(folder.path(), "bar_1m");
+    assert_eq!(bars.len(), 30 * 3 * 241);
+    assert!(out.contains("rows made 21,690 = keys on the stream 21,690"), "{out}");
+    assert!(out.contains("refused 0"), "{out}");
+    for bar in &bars {
+        let (lots, price) = made(bar);
+        assert_eq!((bar.vol / 100.0, bar.open, bar.close), (lots, price, price), "{bar:?}");
+    }
+    assert_eq!(at_work_in(folder.path()), [""; 0], "nor does the agent dial on");
+    agrees(&demo(folder.path(), &size).output().unwrap());
+    assert_eq!(archived::<MinuteBar>(folder.path(), "bar_1m"), bars, "a second run adds nothing");
+    for (wrong, part) in
+        [(["--kind", "bar:1d"], "--source qmt has bar:1m"), (["--csv", "."], "leave out --csv")]
+    {
+        let said = demo(folder.path(), &[&size[..2], &wrong[..]].concat()).output().unwrap();
+        assert_eq!(said.status.code(), Some(2), "{}", text(&said.stderr));
+        assert!(text(&said.stderr).contains(part), "{}", text(&said.stderr));
+    }
 }
 
 #[test]
@@ -310,4 +348,29 @@ fn check_says_what_is_missing_and_does_nothing() {
     assert_eq!(said.status.code(), Some(2));
     assert!(text(&said.stderr).contains("sqep-csv is not beside"), "{}", text(&said.stderr));
     assert!(!out.exists());
+}
+
+#[test]
+fn a_demo_into_clickhouse_ends_with_the_answers_to_three_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--symbols", "30", "--days", "40"];
+    let out = agrees(&demo(folder.path(), &[&["--sink", "clickhouse"][..], &size].concat()).output().unwrap());
+    let keys: BTreeMap<_, _> = market(30, 40).iter().map(|bar| (bar.key(), ())).collect();
+    let held = out.lines().find_map(|line| line.strip_prefix("clickhouse holds ")).unwrap();
+    assert_eq!(held, format!("{} bar:1d rows", thousands(keys.len())));
+    for query in ["03_cross_section.sql", "06_top_movers.sql", "10_coverage.sql"] {
+        let answer = out.split_once(query).unwrap().1;
+        assert!(answer.lines().nth(2).is_some_and(|row| row.starts_with("1.")), "{query}: {answer}");
+    }
+}
+
+#[test]
+fn features_are_a_second_archive_with_the_last_row_of_three_securities() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = agrees(&demo(folder.path(), &["--symbols", "12", "--days", "140"]).output().unwrap());
+    let shown = out.lines().filter(|line| line.contains("rsi_12") && line.contains("valid true")).count();
+    assert_eq!(shown, 3, "{out}");
+    let rows = archived::<sqep::DayFeature>(folder.path(), "feature_1d");
+    let traded = market(12, 140).iter().filter(|bar| bar.vol > 0.0).count();
+    assert_eq!(rows.len(), traded);
 }

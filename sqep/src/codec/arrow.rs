@@ -49,6 +49,7 @@ pub fn data_type(kind: Type) -> DataType {
         Type::Minute => DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::clone(&ZONE_TEXT))),
         Type::Float => DataType::Float64,
         Type::Bool => DataType::Boolean,
+        Type::Integer => DataType::UInt64,
     }
 }
 
@@ -132,6 +133,10 @@ fn cells<'a, R: Record>(
                 _ => builder.append_null(),
             });
             Arc::new(builder.finish())
+        }
+        Type::Integer => {
+            let values = cells.map(|cell| if let Cell::Integer(value) = cell { Some(value) } else { None });
+            Arc::new(values.collect::<UInt64Array>())
         }
     }
 }
@@ -341,6 +346,10 @@ fn fill<R: Record>(
             fill_bools(column.as_boolean(), at, rows);
             Ok(())
         }
+        Type::Integer => {
+            fill_integers(column.as_primitive::<UInt64Type>(), at, rows);
+            Ok(())
+        }
     }
 }
 
@@ -405,5 +414,11 @@ fn fill_floats<R: Record>(column: &Float64Array, at: usize, rows: &mut [R]) {
 fn fill_bools<R: Record>(column: &BooleanArray, at: usize, rows: &mut [R]) {
     for (record, value) in rows.iter_mut().zip(column) {
         record.set(at, value.map_or(Cell::Null, Cell::Bool));
+    }
+}
+
+fn fill_integers<R: Record>(column: &UInt64Array, at: usize, rows: &mut [R]) {
+    for (record, value) in rows.iter_mut().zip(column) {
+        record.set(at, value.map_or(Cell::Null, Cell::Integer));
     }
 }

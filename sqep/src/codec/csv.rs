@@ -23,6 +23,7 @@ fn text(cell: Cell) -> String {
         Cell::Minute(wall) => wall.format(MINUTE).to_string(),
         Cell::Float(value) => value.to_string(),
         Cell::Bool(value) => value.to_string(),
+        Cell::Integer(value) => value.to_string(),
     }
 }
 
@@ -83,6 +84,7 @@ fn parse(field: &Field, text: &str, row: usize) -> Result<Cell, CodecError> {
         Type::Minute => NaiveDateTime::parse_from_str(text, MINUTE).ok().map(Cell::Minute),
         Type::Float => text.parse().ok().map(Cell::Float),
         Type::Bool => text.parse().ok().map(Cell::Bool),
+        Type::Integer => text.parse().ok().map(Cell::Integer),
     };
     cell.ok_or_else(|| CodecError::Value {
         field: field.name.to_owned(),

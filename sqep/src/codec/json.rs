@@ -48,6 +48,7 @@ impl<R: Record> Serialize for RowJson<'_, R> {
                 Cell::Minute(wall) => map.serialize_entry(field.name, &iso(wall))?,
                 Cell::Float(value) => map.serialize_entry(field.name, &value)?,
                 Cell::Bool(value) => map.serialize_entry(field.name, &value)?,
+                Cell::Integer(value) => map.serialize_entry(field.name, &value)?,
             }
         }
         if let Some(version) = self.version {
@@ -183,6 +184,7 @@ impl<'de> DeserializeSeed<'de> for CellSeed {
             },
             Type::Float => Option::<f64>::deserialize(deserializer)?.map(Cell::Float),
             Type::Bool => Option::<bool>::deserialize(deserializer)?.map(Cell::Bool),
+            Type::Integer => Option::<u64>::deserialize(deserializer)?.map(Cell::Integer),
             Type::Date | Type::Minute => {
                 let text = Option::<std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
                 match text {

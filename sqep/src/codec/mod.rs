@@ -211,5 +211,6 @@ const fn type_name(kind: Type) -> &'static str {
         Type::Minute => "a time such as 2024-03-01 09:31:00",
         Type::Float => "a number",
         Type::Bool => "true or false",
+        Type::Integer => "a whole number, not negative",
     }
 }

@@ -3,8 +3,8 @@
 use redis::Value;
 use serde::Serialize;
 
-use super::{Connection, Server, keys::Keys, look::look, reply, room::backlogs};
-use crate::{EntryId, Kind, transport::TransportError, wire::Entry};
+use super::{Connection, Server, keys::Keys, look::look, outlet::stored, reply, room::backlogs};
+use crate::{Cursors, EntryId, Kind, transport::TransportError, wire::Entry};
 
 /// One stream.
 #[derive(Debug, Clone, Serialize)]
@@ -194,6 +194,16 @@ impl Inspector {
             holder,
             lease_ms: u64::try_from(ttl).ok(),
         })
+    }
+
+    /// What a source has published to a stream so far.
+    pub async fn cursors(
+        &mut self,
+        prefix: &str,
+        kind: Kind,
+        source: &str,
+    ) -> Result<Cursors, TransportError> {
+        stored(&mut self.connection, &Keys::new(prefix, kind, 0), source).await
     }
 
     /// The id up to which a stream was trimmed.

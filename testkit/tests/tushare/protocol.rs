@@ -107,7 +107,7 @@ async fn the_calendar_comes_either_way_round_and_says_of_every_day_whether_it_is
     assert_eq!(texts(&answer, "exchange"), ["SSE"; 4]);
     assert_eq!(column(&answer, "is_open"), [1, 0, 0, 0].map(Value::from));
     assert_eq!(texts(&answer, "pretrade_date"), ["20260618"; 4]);
-    fake.set_faults(Faults { calendar_oldest_first: true, ..Faults::default() });
+    fake.set_faults(Faults { oldest_first: vec!["trade_cal".to_owned()], ..Faults::default() });
     let older = texts(&ask(&fake, "trade_cal", params).await, "cal_date");
     assert_eq!(older, ["20260619", "20260620", "20260621", "20260622"]);
     let open =

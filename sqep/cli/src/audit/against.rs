@@ -5,11 +5,11 @@ use std::{collections::HashMap, io, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use sqep::{
-    Calendar, Cursors, EntryId, Kind, Record, Source,
+    Calendar, Cursors, DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Record, RefDay, Source,
     app::Usage,
     check::Checker,
     record::Cell,
-    redis::{Server, inspect::Inspector, keys::Keys},
+    redis::{inspect::Inspector, keys::Keys},
 };
 use sqep_archive::{Filter, Reader, Symbols};
 use sqep_csv::{enrich::Enrich, plan::Plan, report::Report, source::CsvSource};
@@ -79,27 +79,25 @@ impl Against<'_> {
                 Some(missing) => bail!(Usage(anyhow!("{missing}"))),
                 None => Ok(()),
             },
-            Against::Stream { config, .. } => {
-                Ok(Inspector::connect(&Server::new(&config.redis)?).await.map(drop)?)
-            }
+            Against::Stream { config, .. } => Ok(Inspector::connect(&config.server()?).await.map(drop)?),
         }
     }
 
     /// Shows every record that `filter` asks for, with what decides among those of a key.
-    pub(crate) async fn each<R: Enrich>(
+    pub(crate) async fn each<R: Audited>(
         &self,
         filter: &Filter,
         mut visit: impl FnMut(&R, u64) -> anyhow::Result<()>,
     ) -> anyhow::Result<Read> {
         let visit = |record: &R, order| if asked(filter, record) { visit(record, order) } else { Ok(()) };
         match self {
-            Against::Files { plan, calendar, kind } => files(plan, calendar, *kind, visit).await,
+            Against::Files { plan, calendar, kind } => R::files(plan, calendar, *kind, visit).await,
             Against::Stream { config, calendar, kind } => stream(config, calendar, *kind, visit).await,
         }
     }
 
     /// Finds the fields in which the keys of `differences` differ, by a second look at both sides.
-    pub(crate) async fn explain<R: Enrich>(
+    pub(crate) async fn explain<R: Audited>(
         &self,
         root: &Path,
         differences: &mut [Difference],
@@ -141,6 +139,51 @@ impl Against<'_> {
     }
 }
 
+/// A record whose archive can be held against something.
+pub(crate) trait Audited: Record {
+    /// Shows everything that publishing these files would append.
+    async fn files(
+        plan: &Plan,
+        calendar: &Calendar,
+        kind: Kind,
+        visit: impl FnMut(&Self, u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Read>;
+}
+
+macro_rules! from_files {
+    ($($record:ty),*) => {$(
+        impl Audited for $record {
+            async fn files(
+                plan: &Plan,
+                calendar: &Calendar,
+                kind: Kind,
+                visit: impl FnMut(&Self, u64) -> anyhow::Result<()>,
+            ) -> anyhow::Result<Read> {
+                files(plan, calendar, kind, visit).await
+            }
+        }
+    )*};
+}
+
+macro_rules! from_no_file {
+    ($($record:ty),*) => {$(
+        impl Audited for $record {
+            async fn files(
+                _: &Plan,
+                _: &Calendar,
+                kind: Kind,
+                _: impl FnMut(&Self, u64) -> anyhow::Result<()>,
+            ) -> anyhow::Result<Read> {
+                let other = "hold them against the stream, or recompute them with sqep-features verify";
+                bail!(Usage(anyhow!("{kind} comes from no file: {other}")))
+            }
+        }
+    )*};
+}
+
+from_files!(DayBar, MinuteBar, RefDay);
+from_no_file!(DayFeature, MinuteFeature);
+
 /// The rows of both sides, by key.
 type Both<R> = HashMap<(i32, i64), (R, R)>;
 
@@ -168,6 +211,7 @@ fn pairs<R: Record>(archive: &R, against: &R) -> Vec<FieldPair> {
     let text = |cell| match cell {
         Cell::Float(value) => value.to_string(),
         Cell::Bool(value) => value.to_string(),
+        Cell::Integer(value) => value.to_string(),
         _ => String::new(),
     };
     let fields = R::FIELDS.iter().enumerate().filter(|&(at, _)| archive.get(at) != against.get(at));
@@ -229,7 +273,7 @@ async fn stream<R: Record>(
     kind: Kind,
     mut visit: impl FnMut(&R, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
-    let mut inspector = Inspector::connect(&Server::new(&config.redis)?).await?;
+    let mut inspector = Inspector::connect(&config.server()?).await?;
     let prefix = &config.stream.prefix;
     let count = inspector.partitions(prefix, kind).await?.unwrap_or(config.stream.partitions).max(1);
     let mut read = Read::default();

@@ -73,6 +73,10 @@ pub(crate) fn hash<R: Record>(record: &R) -> u64 {
                 bytes.extend((value + 0.0).to_bits().to_le_bytes());
             }
             Cell::Bool(value) => bytes.extend([2, u8::from(value)]),
+            Cell::Integer(value) => {
+                bytes.push(3);
+                bytes.extend(value.to_le_bytes());
+            }
             other => bytes.extend(format!("{other:?}").bytes()),
         }
     }

@@ -149,8 +149,12 @@ impl Audit<'_> {
 
     fn frame(&self, found: &Difference) -> String {
         match self.kind {
-            Kind::BarMinute(_) => moment::<MinuteBar>(found.key.1).format("%Y-%m-%d %H:%M").to_string(),
-            Kind::BarDay | Kind::RefDay => moment::<DayBar>(found.key.1).date().to_string(),
+            Kind::BarMinute(_) | Kind::FeatureMinute => {
+                moment::<MinuteBar>(found.key.1).format("%Y-%m-%d %H:%M").to_string()
+            }
+            Kind::BarDay | Kind::RefDay | Kind::FeatureDay => {
+                moment::<DayBar>(found.key.1).date().to_string()
+            }
         }
     }
 }

@@ -21,8 +21,10 @@ use sqep::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    clickhouse::{self, Warehouse},
     home::Home,
     programs::{Connector, Programs, Running},
+    qmt::Desk,
     service::Service,
 };
 use crate::{
@@ -50,7 +52,16 @@ pub(super) struct Job {
     /// Rows there will be, where that is known.
     pub(super) rows: Option<u64>,
     /// Serves the bars, in place of files.
-    pub(super) service: Option<Service>,
+    pub(super) vendor: Option<Vendor>,
+}
+
+/// What stands in for a vendor.
+#[derive(Debug)]
+pub(super) enum Vendor {
+    /// Of `--source tushare`.
+    Tushare(Service),
+    /// Of `--source qmt`.
+    Qmt(Desk),
 }
 
 /// How it went.
@@ -70,6 +81,14 @@ pub(super) struct Flow {
     pub(super) groups: Vec<(String, u64)>,
 }
 
+/// The servers of a demo.
+#[derive(Debug)]
+pub(super) struct Stores<'a> {
+    pub(super) redis: &'a Embedded,
+    /// Loaded beside the archive.
+    pub(super) warehouse: Option<&'a Warehouse>,
+}
+
 /// A consumer at work.
 struct Reader {
     group: String,
@@ -81,19 +100,24 @@ pub(super) async fn run(
     job: &Job,
     home: &Home,
     programs: &Programs,
-    server: &Embedded,
+    stores: &Stores<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Flow> {
+    let server = stores.redis;
     let mut inspector = Inspector::connect(&Server::new(&server.settings())?).await?;
     let key = Keys::new("sqep", job.kind, 0).stream().to_owned();
     let before = totals(&inspector.stream(&key).await?);
     let start = Instant::now();
-    let mut readers = readers(job, home, programs, server)?;
+    let mut readers = readers(job, home, programs, stores)?;
     let mut producer = producer(job, home, programs, server)?;
+    let mut agent = match &job.vendor {
+        Some(Vendor::Qmt(desk)) => Some(desk.agent(&mut producer, home).await?),
+        Some(Vendor::Tushare(_)) | None => None,
+    };
     let mut watch = Watch::new(job.rows, before.appended, start);
     let watched = tokio::select! {
         () = stop.cancelled() => Err(stopped()),
-        watched = watch.until_settled(&mut inspector, &key, &mut producer, &mut readers) => watched,
+        watched = watch.until_settled(&mut inspector, &key, &mut producer, &mut readers, agent.as_mut()) => watched,
     };
     watch.bar.finish_and_clear();
     // All are asked before any is waited for.
@@ -102,6 +126,8 @@ pub(super) async fn run(
         reader.running.term();
     }
     let produced = producer.stop().await;
+    // It would dial again for ever, and has nothing to settle.
+    drop(agent);
     let mut ended = Vec::new();
     for reader in &mut readers {
         ended.push(reader.running.stop().await);
@@ -123,9 +149,12 @@ pub(super) async fn run(
 
 /// Starts `sqep-csv`, or what takes its place.
 fn producer(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> anyhow::Result<Running> {
-    if let (Some(service), Some(tushare)) = (&job.service, &programs.tushare) {
-        let arguments = [service.arguments(home), common(job, server)].concat();
-        return Running::start(tushare, &arguments, home);
+    if let (Some(vendor), Some(program)) = (&job.vendor, &programs.vendor) {
+        let words = match vendor {
+            Vendor::Tushare(service) => service.arguments(home),
+            Vendor::Qmt(desk) => desk.arguments(),
+        };
+        return Running::start(program, &[words, common(job, server)].concat(), home);
     }
     match &programs.producer {
         None => Running::start(&programs.csv, &csv_arguments(job, server), home),
@@ -134,9 +163,15 @@ fn producer(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> a
 }
 
 /// Starts `sqep-parquet` and the consumers beside it.
-fn readers(job: &Job, home: &Home, programs: &Programs, server: &Embedded) -> anyhow::Result<Vec<Reader>> {
+fn readers(job: &Job, home: &Home, programs: &Programs, stores: &Stores<'_>) -> anyhow::Result<Vec<Reader>> {
+    let server = stores.redis;
     let parquet = Running::start(&programs.parquet, &parquet_arguments(job, home, server), home)?;
     let mut readers = vec![Reader { group: GROUP.to_owned(), running: parquet }];
+    if let (Some(warehouse), Some(program)) = (stores.warehouse, &programs.store) {
+        let (arguments, variables) = (warehouse.arguments(job, server), warehouse.variables());
+        let running = Running::start_among(program, &arguments, &variables, home)?;
+        readers.push(Reader { group: clickhouse::GROUP.to_owned(), running });
+    }
     for own in &programs.consumers {
         let running = Running::start(&own.program, &consumer_arguments(own, job, home, server), home)?;
         readers.push(Reader { group: own.name.clone(), running });
@@ -159,7 +194,8 @@ pub(super) fn set(key: &str, value: &str) -> [String; 2] {
     ["--set".to_owned(), format!("{key}={value}")]
 }
 
-fn common(job: &Job, server: &Embedded) -> Vec<String> {
+/// What every program is told.
+pub(super) fn common(job: &Job, server: &Embedded) -> Vec<String> {
     [set("redis.url", &server.url()), set("stream.kind", job.kind.name())].concat()
 }
 
@@ -237,11 +273,13 @@ impl Watch {
         key: &str,
         producer: &mut Running,
         readers: &mut [Reader],
+        mut agent: Option<&mut Running>,
     ) -> anyhow::Result<(Duration, Duration, StreamStatus)> {
         let mut published = None;
         loop {
             let read = producer.ended()?.is_some();
-            for running in readers.iter_mut().map(|reader| &mut reader.running) {
+            let beside = agent.as_deref_mut();
+            for running in readers.iter_mut().map(|reader| &mut reader.running).chain(beside) {
                 if let Some(status) = running.ended()? {
                     bail!("{} ended too early, with {status}{}", running.name(), running.last_words());
                 }

@@ -75,7 +75,7 @@ impl Home {
     /// Ends what an earlier demo left running: a server kept on purpose, or everything after a kill that could not be
     /// caught. The server goes last, as in a stop.
     pub(super) async fn end_leftovers(&self) -> anyhow::Result<()> {
-        end(|name| name.starts_with("sqep-"), &self.state()).await?;
+        end(|name| name.starts_with("sqep-") || name.starts_with("python"), &self.state()).await?;
         end(|name| ["redis-server", "valkey-server"].contains(&name), &self.redis()).await
     }
 }

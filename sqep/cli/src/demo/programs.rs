@@ -23,9 +23,12 @@ const QUOTED_LINES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) csv: PathBuf,
-    /// Asked for with `--source tushare`.
-    pub(super) tushare: Option<PathBuf>,
+    /// The producer of the vendor that `--source` names.
+    pub(super) vendor: Option<PathBuf>,
     pub(super) parquet: PathBuf,
+    pub(super) features: PathBuf,
+    /// The consumer of the store that `--sink` names, beside `sqep-parquet`.
+    pub(super) store: Option<PathBuf>,
     /// Instead of `sqep-csv`.
     pub(super) producer: Option<Connector>,
     /// Beside `sqep-parquet`.
@@ -43,7 +46,8 @@ pub(super) struct Connector {
 impl Programs {
     /// Looks beside this program; a connector of one's own may also be given by its path.
     pub(super) fn find(
-        tushare: bool,
+        vendor: Option<&str>,
+        store: Option<&str>,
         producer: Option<&str>,
         consumers: &[String],
     ) -> anyhow::Result<Programs> {
@@ -65,8 +69,10 @@ impl Programs {
         };
         Ok(Programs {
             csv: beside("sqep-csv")?,
-            tushare: tushare.then(|| beside("sqep-tushare")).transpose()?,
+            vendor: vendor.map(beside).transpose()?,
             parquet: beside("sqep-parquet")?,
+            features: beside("sqep-features")?,
+            store: store.map(beside).transpose()?,
             producer: producer.map(connector).transpose()?,
             consumers: consumers.iter().map(|text| connector(text)).collect::<anyhow::Result<_>>()?,
         })
@@ -101,6 +107,16 @@ impl Running {
     /// Starts a program. It is told everything by `--set`, so that this shell's settings do not leak into the demo, and
     /// gets a process group of its own, so that Ctrl-C reaches it through us and in order.
     pub(super) fn start(program: &Path, arguments: &[String], home: &Home) -> anyhow::Result<Running> {
+        Running::start_among(program, arguments, &[], home)
+    }
+
+    /// The same, with variables of its own.
+    pub(super) fn start_among(
+        program: &Path,
+        arguments: &[String],
+        variables: &[(&str, String)],
+        home: &Home,
+    ) -> anyhow::Result<Running> {
         let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let log = home.log(&name);
         let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -110,6 +126,7 @@ impl Running {
         }
         let child = command
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(home.state())
             .process_group(0)
             .stdin(Stdio::null())
@@ -157,13 +174,18 @@ impl Running {
         }
     }
 
+    /// What it has said so far.
+    pub(super) fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// The end of its log, for an error.
     pub(super) fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.words();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
         format!("; {} ends with\n  {last}", self.log.display())

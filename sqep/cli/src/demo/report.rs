@@ -41,6 +41,8 @@ pub(super) struct Archive {
 pub(super) struct Outcome {
     pub(super) kind: Kind,
     pub(super) rows_made: Option<u64>,
+    /// Whether the source may say a row more than once, as a poll does.
+    pub(super) repeats: bool,
     pub(super) flow: Flow,
     pub(super) stream: Digest,
     pub(super) stream_bytes: u64,
@@ -108,10 +110,10 @@ impl Outcome {
         }));
         // In a folder that was used before, unchanged files are not read again.
         if let Some(made) = self.rows_made.filter(|_| self.flow.run.read == all.read) {
-            equations.insert(
-                0,
-                (format!("rows made {} = rows read {}", count(made), count(all.read)), made == all.read),
-            );
+            let (what, found) =
+                if self.repeats { ("keys on the stream", stream.keys) } else { ("rows read", all.read) };
+            let equation = format!("rows made {} = {what} {}", count(made), count(found));
+            equations.insert(0, (equation, made == found));
         }
         equations
     }
@@ -194,9 +196,9 @@ impl Outcome {
         let table = out.join("archive").join(self.kind.table());
         let table = table.display();
         let mut lines = vec![format!("archive   {table}")];
-        lines.extend(
-            self.flow.groups.iter().map(|(group, _)| format!("{group:<9} {}", out.join(group).display())),
-        );
+        // A database is asked for its own rows, and has no folder here.
+        let groups = self.flow.groups.iter().filter(|(group, _)| group != super::clickhouse::GROUP);
+        lines.extend(groups.map(|(group, _)| format!("{group:<9} {}", out.join(group).display())));
         lines.extend([
             format!("logs      {}", out.join("state").display()),
             "look at it yourself".to_owned(),

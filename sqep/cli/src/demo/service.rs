@@ -9,7 +9,7 @@ use sqep::{Kind, app::Usage, kind::Grid};
 use sqep_testkit::tushare::{FakeTushare, Faults, TOKEN, World};
 
 use super::{
-    flow::{Job, set},
+    flow::{Job, Vendor, set},
     home::Home,
 };
 use crate::{
@@ -75,6 +75,7 @@ pub(super) async fn prepare(args: &MarketArgs, config: &Config, home: &Home) -> 
         count(rows)
     ))?;
     let rows = (kind == Kind::BarDay).then_some(rows);
-    let (dialect, service) = (String::new(), Some(Service { fake, token, days: (from, to) }));
-    Ok(Job { kind, dialect, paths: Vec::new(), sides: None, rows, service })
+    let service = Service { fake, token, days: (from, to) };
+    let (dialect, vendor) = (String::new(), Some(Vendor::Tushare(service)));
+    Ok(Job { kind, dialect, paths: Vec::new(), sides: None, rows, vendor })
 }

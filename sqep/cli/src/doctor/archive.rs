@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use rustix::fs::statvfs;
-use sqep::{DayBar, EntryId, Kind, MinuteBar, Record, RefDay, redis::inspect::StreamStatus};
+use sqep::{
+    DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Record, RefDay, redis::inspect::StreamStatus,
+};
 use sqep_archive::{ArchiveFile, Filter, Home, Reader, STATE, layout, marks};
 
 use super::Findings;
@@ -147,6 +149,8 @@ fn keys(root: &Path, kind: Kind, findings: &mut Findings) {
         Kind::BarDay => stored::<DayBar>(root, kind),
         Kind::BarMinute(_) => stored::<MinuteBar>(root, kind),
         Kind::RefDay => stored::<RefDay>(root, kind),
+        Kind::FeatureDay => stored::<DayFeature>(root, kind),
+        Kind::FeatureMinute => stored::<MinuteFeature>(root, kind),
     };
     let about = format!("{}/{}", root.display(), kind.table());
     match counted {

@@ -27,7 +27,7 @@ const PENDING_MS_MAX: u64 = 600_000;
 /// Looks at everything; returns how the streams stand, for whoever compares.
 pub(super) async fn look(config: &Config, findings: &mut Findings) -> Vec<StreamStatus> {
     let asked = async {
-        let server = Server::new(&config.redis)?;
+        let server = config.server()?;
         let mut connection = server.connect().await?;
         the_server(config, server.name(), &mut connection, findings).await?;
         rights(config, &server, findings).await?;
@@ -218,6 +218,11 @@ fn reader(key: &str, group: &Group, now: EntryId, config: &Config, findings: &mu
             let holder: Vec<&str> = holder.split('/').take(2).collect();
             findings.good(&about, format!("read by {}, {} entries behind", holder.join("/"), count(behind)));
         }
+    }
+    if let Some(replay) = group.replay.as_ref().filter(|replay| !replay.done) {
+        let what = format!("waits for its past ({}), which was not given to its end", replay.what);
+        let advice = "if no `sqep replay` runs, run the same again: it goes on where it was".to_owned();
+        findings.warn(&about, what, advice);
     }
     if let Some(at) = group.resumes {
         findings.warn(

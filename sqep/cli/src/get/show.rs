@@ -182,6 +182,7 @@ fn csv<R: Record>(out: &mut impl Write, record: &R, ratio: Option<f64>) -> io::R
             Cell::Minute(wall) => write!(out, "{comma}{}", wall.format("%Y-%m-%d %H:%M")),
             Cell::Float(value) => write!(out, "{comma}{value}"),
             Cell::Bool(value) => write!(out, "{comma}{value}"),
+            Cell::Integer(value) => write!(out, "{comma}{value}"),
         }?;
     }
     out.write_all(b"\n")
@@ -197,6 +198,7 @@ fn json<R: Record>(out: &mut impl Write, record: &R, ratio: Option<f64>) -> io::
             Cell::Minute(wall) => write!(out, "\"{}+08:00\"", wall.format("%Y-%m-%dT%H:%M:%S")),
             Cell::Float(value) => write!(out, "{value}"),
             Cell::Bool(value) => write!(out, "{value}"),
+            Cell::Integer(value) => write!(out, "{value}"),
         }?;
     }
     out.write_all(b"}\n")
@@ -218,6 +220,7 @@ fn table<R: Record>(
         Cell::Float(price) if adjust != Adjust::None && is_price::<R>(at) => format!("{price:.4}"),
         Cell::Float(value) => value.to_string(),
         Cell::Bool(value) => value.to_string(),
+        Cell::Integer(value) => value.to_string(),
     };
     let header = widths.is_empty();
     if header {

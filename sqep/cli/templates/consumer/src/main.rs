@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sqep::{
-    DayBar, Kind, MinuteBar, Record, RefDay,
+    DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay,
     app::{self, App, Args, Usage},
 };
 use sqep_archive::replay;
@@ -42,6 +42,8 @@ async fn run(app: App<Cli, Settings>) -> anyhow::Result<()> {
         Kind::BarDay => deliver::<DayBar>(app).await,
         Kind::BarMinute(_) => deliver::<MinuteBar>(app).await,
         Kind::RefDay => deliver::<RefDay>(app).await,
+        Kind::FeatureDay => deliver::<DayFeature>(app).await,
+        Kind::FeatureMinute => deliver::<MinuteFeature>(app).await,
     }
 }
 

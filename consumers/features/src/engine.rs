@@ -1,0 +1,165 @@
+//! Day and minute bars under one roof: what a program that computes features needs of either. Knows bars and rows; must not
+//! know streams, archives or files.
+
+use chrono::NaiveDate;
+use sqep::{Calendar, DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, Symbol, kind::Grid};
+
+use crate::{DayFeatures, Facts, Length, MinuteFeatures, PushError, SnapshotError};
+
+/// The features of one security, whatever the length of its bars.
+pub trait Engine: Clone + Send + Sync + 'static {
+    /// What goes in.
+    type Bar: Record;
+    /// What comes out.
+    type Feature: Record;
+    /// Kind of the stream it reads.
+    const BARS: Kind;
+    /// Kind of the stream it feeds.
+    const FEATURES: Kind;
+    /// Number of its set of features.
+    const SET: u32;
+    /// Whether factor, treatment and limits come apart from the bars.
+    const JOINED: bool;
+
+    /// Of a security without a past.
+    fn begin(symbol: Symbol) -> Self;
+    /// Takes the next bar and appends the rows that come of it.
+    fn take(
+        &mut self,
+        bar: &Self::Bar,
+        version: u64,
+        facts: &Facts,
+        calendar: &Calendar,
+        rows: &mut Vec<Self::Feature>,
+    ) -> Result<(), PushError>;
+    /// The bars are at their end: what waits for another is taken as it is.
+    fn end(&mut self, calendar: &Calendar, rows: &mut Vec<Self::Feature>) -> Result<(), PushError>;
+    /// The day of a bar.
+    fn day(bar: &Self::Bar) -> NaiveDate;
+    /// Whether so many bars since `first` are more than corrections are expected of, now that `next` comes.
+    fn leaves(first: &Self::Bar, count: usize, next: &Self::Bar) -> bool;
+    /// Its state as bytes.
+    fn save(&self) -> Vec<u8>;
+    /// The state that gave these bytes.
+    fn load(bytes: &[u8]) -> Result<Self, SnapshotError>;
+    /// What a row was computed of, for a comparison that leaves out when its bar came.
+    fn timeless(row: &Self::Feature) -> Self::Feature;
+}
+
+/// Day bars that may be corrected without a look at the past, at most.
+const DAYS_AT_HAND: usize = 16;
+
+impl Engine for DayFeatures {
+    type Bar = DayBar;
+    type Feature = DayFeature;
+    const BARS: Kind = Kind::BarDay;
+    const FEATURES: Kind = Kind::FeatureDay;
+    const SET: u32 = Length::Day.set();
+    const JOINED: bool = false;
+
+    fn begin(symbol: Symbol) -> Self {
+        DayFeatures::new(symbol)
+    }
+
+    fn take(
+        &mut self,
+        bar: &DayBar,
+        version: u64,
+        _: &Facts,
+        calendar: &Calendar,
+        rows: &mut Vec<DayFeature>,
+    ) -> Result<(), PushError> {
+        let Some(row) = self.push(bar, calendar)? else { return Ok(()) };
+        let (symbol, frame, values) = (bar.symbol, bar.frame, *row.values());
+        let (set, bar_version) = (Self::SET, version);
+        rows.push(DayFeature { symbol, frame, values, valid: row.valid, set, bar_version });
+        Ok(())
+    }
+
+    fn end(&mut self, _: &Calendar, _: &mut Vec<DayFeature>) -> Result<(), PushError> {
+        Ok(())
+    }
+
+    fn day(bar: &DayBar) -> NaiveDate {
+        bar.frame
+    }
+
+    fn leaves(_: &DayBar, count: usize, _: &DayBar) -> bool {
+        count >= DAYS_AT_HAND
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.snapshot()
+    }
+
+    fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        DayFeatures::restore(bytes)
+    }
+
+    fn timeless(row: &DayFeature) -> DayFeature {
+        DayFeature { bar_version: 0, ..*row }
+    }
+}
+
+impl Engine for MinuteFeatures {
+    type Bar = MinuteBar;
+    type Feature = MinuteFeature;
+    const BARS: Kind = Kind::BarMinute(Grid::M1);
+    const FEATURES: Kind = Kind::FeatureMinute;
+    const SET: u32 = Length::Minute.set();
+    const JOINED: bool = true;
+
+    fn begin(symbol: Symbol) -> Self {
+        MinuteFeatures::new(symbol)
+    }
+
+    fn take(
+        &mut self,
+        bar: &MinuteBar,
+        version: u64,
+        facts: &Facts,
+        calendar: &Calendar,
+        rows: &mut Vec<MinuteFeature>,
+    ) -> Result<(), PushError> {
+        let mut made = Vec::new();
+        let taken = self.push(bar, version, facts, calendar, &mut made);
+        let symbol = self.symbol();
+        rows.extend(made.iter().map(|row| feature(symbol, row)));
+        taken
+    }
+
+    fn end(&mut self, calendar: &Calendar, rows: &mut Vec<MinuteFeature>) -> Result<(), PushError> {
+        let mut made = Vec::new();
+        let taken = self.settle(calendar, &mut made);
+        let symbol = self.symbol();
+        rows.extend(made.iter().map(|row| feature(symbol, row)));
+        taken
+    }
+
+    fn day(bar: &MinuteBar) -> NaiveDate {
+        bar.frame.date()
+    }
+
+    /// The open day is at hand.
+    fn leaves(first: &MinuteBar, _: usize, next: &MinuteBar) -> bool {
+        first.frame.date() != next.frame.date()
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.snapshot()
+    }
+
+    fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        MinuteFeatures::restore(bytes)
+    }
+
+    fn timeless(row: &MinuteFeature) -> MinuteFeature {
+        MinuteFeature { bar_version: 0, ..*row }
+    }
+}
+
+fn feature(symbol: Symbol, minute: &crate::MinuteRow) -> MinuteFeature {
+    let crate::MinuteRow { frame, bar_version, row } = *minute;
+    let (values, set) = (*row.values(), MinuteFeatures::SET);
+    MinuteFeature { symbol, frame, values, valid: row.valid, set, bar_version }
+}

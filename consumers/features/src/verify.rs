@@ -1,0 +1,142 @@
+//! `sqep-features verify`: whether an archive of features is what its bars give. Knows both archives and days; must not
+//! write anything.
+//!
+//! The features of all bars are computed anew, a hash is taken of each day's rows, and the same of what the archive of
+//! features holds. Not compared is when a bar came (`bar_version`): a bar that is sent again unchanged has a later one.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Write,
+    marker::PhantomData,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow, bail};
+use chrono::NaiveDate;
+use sqep::{
+    Calendar, Record,
+    app::Usage,
+    codec::{self, Encoding},
+    redis::Server,
+};
+use sqep_archive::{Filter, Reader, Symbols};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    engine::Engine,
+    past::{Past, day_of},
+    security::Security,
+};
+
+/// Arguments of `sqep-features verify`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct VerifyArgs {
+    /// Archive of the bars (and of ref:1d, for minutes).
+    #[arg(long, value_name = "DIR")]
+    pub archive: PathBuf,
+    /// Archive of the features, if it is another.
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
+    /// Only rows of this day; repeatable. Bars before it are needed all the same.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub day: Vec<NaiveDate>,
+}
+
+/// What rows of a day add up to: how many, and the sum of their hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Rows.
+    pub rows: u64,
+    /// Sum of their hashes, whatever their order.
+    pub hash: u64,
+}
+
+/// Sums by day.
+pub type Days = BTreeMap<NaiveDate, Sum>;
+
+/// Compares, tells each day that differs, and fails if one does.
+pub fn verify<E: Engine>(args: &VerifyArgs, calendar: &Arc<Calendar>) -> anyhow::Result<()> {
+    let asked = |day: &NaiveDate| args.day.is_empty() || args.day.contains(day);
+    let computed: Days =
+        computed::<E>(&args.archive, calendar)?.into_iter().filter(|(day, _)| asked(day)).collect();
+    let root = args.features.as_ref().unwrap_or(&args.archive);
+    let stored: Days = stored::<E>(root)?.into_iter().filter(|(day, _)| asked(day)).collect();
+    if let Some(day) = args.day.iter().find(|day| !computed.contains_key(day)) {
+        bail!(Usage(anyhow!("{} holds no bar of {day}", args.archive.display())));
+    }
+    let mut days: Vec<_> = computed.keys().chain(stored.keys()).copied().collect();
+    days.sort_unstable();
+    days.dedup();
+    let differ: Vec<_> = days.iter().filter(|day| computed.get(day) != stored.get(day)).collect();
+    let mut out = std::io::stdout().lock();
+    for day in &differ {
+        let sum = |sums: &Days| sums.get(day).copied().unwrap_or_default();
+        let (ours, theirs) = (sum(&computed), sum(&stored));
+        writeln!(
+            out,
+            "{day}  computed {} rows {:016x}  stored {} rows {:016x}",
+            ours.rows, ours.hash, theirs.rows, theirs.hash
+        )?;
+    }
+    let rows: u64 = computed.values().map(|sum| sum.rows).sum();
+    writeln!(out, "{} days, {rows} rows, {} days differ", days.len(), differ.len())?;
+    if differ.is_empty() { Ok(()) } else { bail!("{} days differ from what their bars give", differ.len()) }
+}
+
+/// The features of every bar of an archive.
+pub fn computed<E: Engine>(archive: &std::path::Path, calendar: &Arc<Calendar>) -> anyhow::Result<Days> {
+    let mut days = Days::new();
+    each::<E>(archive, calendar, |row| add::<E>(&mut days, row))?;
+    Ok(days)
+}
+
+/// Shows the features of every bar of an archive, computed anew.
+pub fn each<E: Engine>(
+    archive: &std::path::Path,
+    calendar: &Arc<Calendar>,
+    mut visit: impl FnMut(&E::Feature) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let past: Past<E> = Past {
+        server: Server::new(&sqep::redis::RedisSettings::default())?,
+        prefix: String::new(),
+        partition: 0,
+        partitions: 1,
+        archive: Some(archive.to_owned()),
+        calendar: Arc::clone(calendar),
+        engine: PhantomData,
+    };
+    let mut walk = past.archive_walk(Symbols::ALL, u64::MAX)?;
+    let mut securities: HashMap<i32, Security<E>> = HashMap::new();
+    let mut rows = Vec::new();
+    while let Some(items) = walk.next()? {
+        for item in &items {
+            let Some((version, bar)) = item.newest() else { continue };
+            let symbol = bar.symbol();
+            let security = securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
+            security.take(bar, *version, &item.facts, calendar, &mut rows);
+            rows.drain(..).try_for_each(|row| visit(&row))?;
+        }
+    }
+    Ok(())
+}
+
+fn stored<E: Engine>(root: &std::path::Path) -> anyhow::Result<Days> {
+    let mut reader = Reader::<E::Feature>::open(root, E::FEATURES, Filter::default())
+        .with_context(|| format!("no archive of {}", E::FEATURES))?;
+    let mut days = Days::new();
+    while let Some(block) = reader.next()? {
+        block.rows.iter().try_for_each(|row| add::<E>(&mut days, &row.record))?;
+    }
+    Ok(days)
+}
+
+fn add<E: Engine>(days: &mut Days, row: &E::Feature) -> anyhow::Result<()> {
+    let timeless = E::timeless(row);
+    let mut bytes = Vec::with_capacity(1_024);
+    codec::encode(Encoding::Csv, &[timeless], None, &mut bytes)?;
+    let sum = days.entry(day_of(row)).or_default();
+    sum.rows += 1;
+    sum.hash = sum.hash.wrapping_add(xxh3_64(&bytes));
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! The program's loops over a real server: whatever comes, in whatever order, the features are those of the batch.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod market;
+mod world;
+
+use sqep::{
+    DayBar, DayFeature, EntryId, Kind, Record, app::Inward, marks::Start, meter::Meters,
+    redis::keys::StreamSettings, symbol::Class,
+};
+use sqep_features::{
+    DayFeatures, Facts,
+    config::Config,
+    verify::{VerifyArgs, verify},
+};
+use tokio_util::sync::CancellationToken;
+use world::{World, batch, by_day};
+
+const BARS: Kind = Kind::BarDay;
+const FEATURES: Kind = Kind::FeatureDay;
+
+fn of(bars: &[DayBar]) -> Vec<DayFeature> {
+    batch::<DayFeatures>(bars, |_| Facts::default())
+}
+
+async fn days() -> (World, Vec<DayBar>) {
+    (World::new(BARS).await, by_day(&market::days(6, 150)))
+}
+
+/// A bar that differs from what was sent.
+fn corrected(bar: &DayBar) -> DayBar {
+    DayBar { vol: bar.vol + 100.0, amount: bar.amount.map(|amount| amount + 100.0 * bar.close), ..*bar }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_gives_every_bar_its_row_and_a_second_run_adds_nothing() {
+    let (world, bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    let rows = world.rows::<DayFeature>(FEATURES).await.len();
+    world.run::<DayFeatures>().await.unwrap();
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_names_the_version_of_its_bar() {
+    let (world, bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let versions = world.held::<DayBar>(BARS).await;
+    for (key, (_, row)) in world.held::<DayFeature>(FEATURES).await {
+        assert_eq!(row.bar_version, versions[&key].0);
+        assert_eq!(row.set, sqep_features::Length::Day.set());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_between_any_batches_it_gives_the_same_rows() {
+    let (mut world, bars) = days().await;
+    world.config.features.snapshot_s = 0;
+    for part in bars.chunks(97) {
+        world.publish(BARS, part, 1_000).await;
+        world.run::<DayFeatures>().await.unwrap();
+    }
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), of(&bars).len(), "each row once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_sent_again_change_nothing() {
+    let (world, bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    world.publish(BARS, &bars, 300).await;
+    world.run::<DayFeatures>().await.unwrap();
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await, rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_changes_rows_from_its_bar_on_and_of_its_security_alone() {
+    let (world, mut bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let before = world.rows::<DayFeature>(FEATURES).await.len();
+    let at = bars.iter().position(|bar| bar.vol > 0.0 && bar.frame >= bars[300].frame).unwrap();
+    bars[at] = corrected(&bars[at]);
+    world.publish(BARS, &bars[at..=at], 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    assert!(rows.len() > before);
+    for (_, row) in &rows[before..] {
+        assert_eq!(row.symbol, bars[at].symbol);
+        assert!(row.frame >= bars[at].frame);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_of_the_last_day_needs_no_look_at_the_past() {
+    let (world, mut bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let before = world.rows::<DayFeature>(FEATURES).await.len();
+    let at = bars.len() - 1;
+    bars[at] = corrected(&bars[at]);
+    world.publish(BARS, &bars[at..], 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_first_history_is_legal() {
+    let (world, bars) = days().await;
+    let mut backwards: Vec<_> = bars.iter().rev().copied().collect();
+    // Days backwards, and within a part days forwards, as services answer.
+    backwards.chunks_mut(120).for_each(<[DayBar]>::reverse);
+    for part in backwards.chunks(240) {
+        world.publish(BARS, part, 120).await;
+        world.run::<DayFeatures>().await.unwrap();
+    }
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factor_that_comes_late_is_computed_with() {
+    let (world, bars) = days().await;
+    let late: Vec<DayBar> = bars.iter().map(|bar| DayBar { adjust: None, ..*bar }).collect();
+    world.publish(BARS, &late, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    let share = |row: &DayFeature| row.symbol.class() != Class::Index;
+    assert!(rows.iter().all(|(_, row)| !(share(row) && row.valid)), "no factor, no valid row");
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_lost_spoilt_or_of_another_set_is_built_anew() {
+    let (world, bars) = days().await;
+    let (first, second) = bars.split_at(500);
+    world.publish(BARS, first, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let path = world.path("state/feature_1d-0.snapshot");
+    let good = std::fs::read(&path).unwrap();
+    let other_set = String::from_utf8_lossy(&good).replacen("\"set\":", "\"set\":9", 1).into_bytes();
+    let parts: Vec<_> = second.chunks(100).collect();
+    for (part, bad) in parts.iter().zip([None, Some(good[..good.len() / 2].to_vec()), Some(other_set)]) {
+        match bad {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        }
+        world.publish(BARS, part, 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+    }
+    let sent: Vec<DayBar> = first.iter().chain(parts[..3].iter().copied().flatten()).copied().collect();
+    world.assert_whole::<DayFeatures>(&of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_bars_are_partitions_of_features() {
+    let (mut world, bars) = days().await;
+    world.config.stream.partitions = 3;
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    assert!(rows.iter().any(|(_, row)| row.symbol().get() % 3 == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_server_lost_are_put_on_the_stream_again() {
+    let (world, bars) = days().await;
+    let (first, second) = bars.split_at(600);
+    world.publish(BARS, first, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let cursor = "sqep:{feature:1d:0}:cursor:features";
+    let before: Vec<String> = world.redis.command(&["HGETALL", cursor]).await.unwrap();
+    let kept = world.rows::<DayFeature>(FEATURES).await.len();
+    world.publish(BARS, second, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    // As after a crash: the last entries are gone, and the cursor stands where it stood with them.
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    let mut lost: Vec<u64> = rows[kept..].iter().map(|(version, _)| *version).collect();
+    lost.dedup();
+    assert!(!lost.is_empty());
+    for version in lost {
+        let id = EntryId::of_version(version).to_string();
+        let _: i64 = world.redis.command(&["XDEL", "sqep:{feature:1d:0}", &id]).await.unwrap();
+    }
+    let words: Vec<&str> = ["HSET", cursor].into_iter().chain(before.iter().map(String::as_str)).collect();
+    let _: i64 = world.redis.command(&words).await.unwrap();
+    world.publish(BARS, &bars[..1], 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+}
+
+/// Writes a stream to an archive, as `sqep-parquet` does.
+async fn archive<R: Record>(world: &World, kind: Kind, root: &std::path::Path) {
+    let config = sqep_parquet::Config { root: root.to_owned(), ..sqep_parquet::Config::default() };
+    let Config { redis, reader, calendar, .. } = &world.config;
+    let stream = StreamSettings { kind, ..world.config.stream.clone() };
+    let (meters, stop) = (Meters::default(), CancellationToken::new());
+    let inward = Inward { redis, stream: &stream, reader, calendar, meters: &meters };
+    let sink = |_| Ok(sqep_parquet::open::<R>(config.clone(), kind)?);
+    inward.deliver("parquet", true, &stop, sink).await.unwrap();
+}
+
+/// Empties a stream up to its last entry, as the trimmer does, without its groups.
+async fn trim(world: &World, kind: &str) {
+    let key = format!("sqep:{{{kind}:0}}");
+    let last = EntryId::of_version(world.rows::<DayBar>(BARS).await.last().unwrap().0).to_string();
+    let _: i64 = world.redis.command(&["XTRIM", &key, "MAXLEN", "0"]).await.unwrap();
+    let _: String = world.redis.command(&["SET", &format!("{key}:trimmed"), &last]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_stream_holds_no_more_is_computed_from_the_archive() {
+    let (mut world, mut bars) = days().await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    let (first, second) = bars.split_at(600);
+    world.publish(BARS, first, 200).await;
+    archive::<DayBar>(&world, BARS, &root).await;
+    world.run::<DayFeatures>().await.unwrap();
+    trim(&world, "bar:1d").await;
+    // A lost snapshot, then an old correction, both without the stream's past.
+    std::fs::remove_file(world.path("state/feature_1d-0.snapshot")).unwrap();
+    world.publish(BARS, second, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    let at = bars.iter().position(|bar| bar.vol > 0.0).unwrap();
+    bars[at] = corrected(&bars[at]);
+    world.publish(BARS, &bars[at..=at], 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    archive::<DayBar>(&world, BARS, &root).await;
+    archive::<DayFeature>(&world, FEATURES, &root).await;
+    let args = VerifyArgs { archive: root, features: None, day: Vec::new() };
+    let calendar = std::sync::Arc::new(sqep::Calendar::published());
+    verify::<DayFeatures>(&args, &calendar).unwrap();
+    let one = VerifyArgs { day: vec![bars[700].frame], ..args };
+    verify::<DayFeatures>(&one, &calendar).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_tells_an_archive_whose_bars_were_corrected_and_whose_features_were_not() {
+    let (world, bars) = days().await;
+    let root = world.path("archive");
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    archive::<DayFeature>(&world, FEATURES, &root).await;
+    world.publish(BARS, &[corrected(&bars[bars.len() - 1])], 200).await;
+    archive::<DayBar>(&world, BARS, &root).await;
+    let args = VerifyArgs { archive: root, features: None, day: Vec::new() };
+    let told = verify::<DayFeatures>(&args, &std::sync::Arc::new(sqep::Calendar::published())).unwrap_err();
+    assert!(told.to_string().starts_with("1 days differ"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_may_begin_with_an_archive() {
+    let (mut world, bars) = days().await;
+    let root = world.path("archive");
+    let (first, second) = bars.split_at(600);
+    world.publish(BARS, first, 200).await;
+    archive::<DayBar>(&world, BARS, &root).await;
+    trim(&world, "bar:1d").await;
+    world.publish(BARS, second, 200).await;
+    world.config.reader.start = Some(Start::Archive);
+    world.config.reader.archive = Some(root);
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    world.run::<DayFeatures>().await.unwrap();
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), of(&bars).len(), "each row once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_row_of_a_security_is_read_by_name() {
+    let (mut world, bars) = days().await;
+    world.config.features.latest = true;
+    let (first, second) = bars.split_at(600);
+    for part in [first, second, &bars[..10]] {
+        world.publish(BARS, part, 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+    }
+    let row =
+        *of(&bars).iter().filter(|row| row.symbol == bars[0].symbol).max_by_key(|row| row.frame).unwrap();
+    let key = format!("sqep:{{feature:1d:0}}:latest:{}", row.symbol.get());
+    let text = |field: &'static str| {
+        let key = key.clone();
+        let world = &world;
+        async move { world.redis.command::<String>(&["HGET", &key, field]).await.unwrap() }
+    };
+    assert_eq!(text("frame").await, row.frame.to_string());
+    assert_eq!(text("close_pos").await, row.values[39].to_string());
+    assert_eq!(text("valid").await, u8::from(row.valid).to_string());
+    let expires: i64 = world.redis.command(&["TTL", &key]).await.unwrap();
+    assert!((1..=96 * 3_600).contains(&expires));
+    let program = readme_program("reader latest")
+        .replace("redis://localhost", &world.redis.url().replace("redis+unix", "unix"));
+    let script = world.path("reader.py");
+    std::fs::write(&script, format!("symbol = {}\n{program}\nprint(row['close_pos'])\n", row.symbol.get()))
+        .unwrap();
+    let python =
+        std::env::var("SQEP_PYTHON").expect("SQEP_PYTHON names a python with redis-py: make test sets it");
+    let output = std::process::Command::new(python).arg(&script).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: f64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert_eq!(read.to_bits(), row.values[39].to_bits());
+}
+
+/// A program of the README, as it stands there.
+fn readme_program(name: &str) -> String {
+    let readme = include_str!("../README.md");
+    let begin = format!("```python {name}\n");
+    let at = readme.find(&begin).unwrap_or_else(|| panic!("README.md has no {name:?}")) + begin.len();
+    readme[at..].split("```").next().unwrap().to_owned()
+}

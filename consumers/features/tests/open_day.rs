@@ -1,0 +1,128 @@
+//! Minutes over a real server: facts of the day before, after and never; late bars of the open day; two ways to count the
+//! opening auction.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod market;
+mod world;
+
+use std::collections::BTreeMap;
+
+use chrono::{NaiveDate, NaiveTime};
+use sqep::{Kind, MinuteBar, MinuteFeature, RefDay, Symbol, kind::Grid, symbol::Class};
+use sqep_features::{Facts, MinuteFeatures};
+use sqep_testkit::market::{Market, Plan, minutes_of};
+use world::{World, batch};
+
+const BARS: Kind = Kind::BarMinute(Grid::M1);
+const FEATURES: Kind = Kind::FeatureMinute;
+
+/// Minutes in the order of the clock, all securities together, and what was known of their days.
+fn some_days(sessions: usize) -> (Vec<MinuteBar>, Vec<RefDay>) {
+    let plan = Plan { seed: 7, symbols: 4, days: sessions, to: "2025-12-31".parse().unwrap() };
+    let market = Market::new(&plan, &sqep::Calendar::published()).unwrap();
+    let (mut bars, mut refs) = (Vec::new(), Vec::new());
+    for symbol in market.securities().iter().map(|security| security.symbol) {
+        bars.extend(market.days(symbol).flat_map(|day| minutes_of(7, &day)));
+        refs.extend(market.history(symbol).map(|day| day.reference));
+    }
+    bars.sort_by_key(|bar| (bar.frame, bar.symbol));
+    refs.sort_by_key(|day: &RefDay| (day.frame, day.symbol));
+    (bars, refs)
+}
+
+fn of(bars: &[MinuteBar], refs: &[RefDay]) -> Vec<MinuteFeature> {
+    let known: BTreeMap<(Symbol, NaiveDate), Facts> =
+        refs.iter().map(|day| ((day.symbol, day.frame), Facts::from(day))).collect();
+    batch::<MinuteFeatures>(bars, |bar| {
+        known.get(&(bar.symbol, bar.frame.date())).copied().unwrap_or_default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_before_the_open_or_after_the_close_give_the_same_rows() {
+    let (bars, refs) = some_days(3);
+    let want = of(&bars, &refs);
+    assert!(want.iter().any(|row| row.valid), "the market is long enough to be valid");
+    for late in [false, true] {
+        let world = World::new(BARS).await;
+        if late {
+            world.publish(BARS, &bars, 500).await;
+            world.run::<MinuteFeatures>().await.unwrap();
+            let rows = world.rows::<MinuteFeature>(FEATURES).await;
+            let share = |row: &MinuteFeature| row.symbol.class() != Class::Index;
+            assert!(
+                rows.iter().all(|(_, row)| !(share(row) && row.valid)),
+                "without a factor no row is valid"
+            );
+            world.publish(Kind::RefDay, &refs, 500).await;
+        } else {
+            world.publish(Kind::RefDay, &refs, 500).await;
+            world.publish(BARS, &bars, 500).await;
+        }
+        world.run::<MinuteFeatures>().await.unwrap();
+        world.assert_whole::<MinuteFeatures>(&want).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_older_than_those_remembered_are_looked_up() {
+    let (bars, refs) = some_days(14);
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, &bars, 2_000).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factor_is_never_carried_to_the_next_day() {
+    let (bars, refs) = some_days(3);
+    let last = refs.iter().map(|day| day.frame).max().unwrap();
+    let known: Vec<RefDay> = refs.iter().filter(|day| day.frame < last).copied().collect();
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &known, 500).await;
+    world.publish(BARS, &bars, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    let today: Vec<_> =
+        world.held::<MinuteFeature>(FEATURES).await.into_values().map(|(_, row)| row).collect();
+    let today = today.iter().filter(|row| row.frame.date() == last && row.symbol.class() != Class::Index);
+    assert!(today.clone().count() > 100);
+    for row in today {
+        assert!(!row.valid && row.values[0].is_nan() && !row.values[43].is_nan());
+    }
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_of_the_open_day_may_come_in_any_order() {
+    let (bars, refs) = some_days(2);
+    let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap();
+    let last = bars.iter().map(|bar| bar.frame.date()).max().unwrap();
+    let (late, soon): (Vec<_>, Vec<_>) =
+        bars.iter().copied().partition(|bar| bar.frame.date() == last && bar.frame.time() < noon);
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, &soon, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    for part in late.rchunks(77) {
+        world.publish(BARS, part, 500).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+    }
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_within_a_day_it_gives_the_same_rows() {
+    let (bars, refs) = some_days(2);
+    let mut world = World::new(BARS).await;
+    world.config.features.snapshot_s = 0;
+    world.publish(Kind::RefDay, &refs, 500).await;
+    for part in bars.chunks(331) {
+        world.publish(BARS, part, 500).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+    }
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
