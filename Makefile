@@ -7,13 +7,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQEP_PYTHON ?= $(CURDIR)/.venv/bin/python
 
 # Every program; what has a configuration of its own is called sqep-NAME.
-CONNECTORS := csv tushare qmt parquet
+CONNECTORS := csv tushare qmt parquet clickhouse features
 PROGRAMS := sqep $(addprefix sqep-,$(CONNECTORS))
 build_programs = cargo build --release --bins -p sqep-cli $(addprefix -p sqep-,$(CONNECTORS))
 
 # make demo: where the archive goes, and either your files or the size of a generated market.
 OUT ?= demo
 SOURCE ?=
+SINK ?=
 CSV ?=
 DIALECT ?=
 KIND ?=
@@ -47,6 +48,8 @@ help:
 	@echo 'make demo                              a generated market through Redis into Parquet'
 	@echo 'make demo CSV=DIR DIALECT=tushare      your own files; OUT=DIR chooses where to'
 	@echo 'make demo SOURCE=tushare               the same market from a fake of Tushare Pro, by its producer'
+	@echo 'make demo SOURCE=qmt                   minutes from a stand-in for QMT, by the agent beside it'
+	@echo 'make demo SINK=clickhouse              loads ClickHouse too (the engine itself, or SQEP_CLICKHOUSE_URL), and asks it'
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
 	@echo 'make soak SOAK_S=600                   a trading day with everything going wrong, then an audit'
@@ -56,9 +59,10 @@ help:
 	@echo 'make clean                             target, .venv and demo'
 
 demo:
-	@testkit/setup.sh demo
+	@testkit/setup.sh demo '$(SOURCE)' '$(SINK)'
 	$(build_programs)
 	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' $(if $(SOURCE),--source '$(SOURCE)') \
+		$(if $(SINK),--sink '$(SINK)') \
 		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') $(if $(KIND),--set 'stream.kind=$(KIND)') \
 		$(if $(SYMBOLS),--symbols '$(SYMBOLS)') $(if $(DAYS),--days '$(DAYS)')
 

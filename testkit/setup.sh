@@ -2,7 +2,9 @@
 # Installs what is missing for `make demo`, `make test` and `make bench`; does nothing, quickly, when nothing is.
 #
 # usage: testkit/setup.sh demo|test|bench
-#   demo   cargo and rustc, a C compiler, redis-server or valkey-server
+#        testkit/setup.sh demo SOURCE SINK
+#   demo   cargo and rustc, a C compiler, redis-server or valkey-server; with SOURCE qmt a python3, for the agent; with SINK
+#          clickhouse the Python environment, for the engine
 #   test   the same, rustfmt and clippy, systemd-analyze, and a Python environment in .venv
 #   bench  as demo, and the Python environment
 #
@@ -87,6 +89,12 @@ need_systemd() {
   apt_install "no systemd-analyze" systemd
 }
 
+# The agent beside QMT is one Python file; any version that it runs with will do, and no package.
+need_agent_python() {
+  if have python3 && python3 -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then return; fi
+  apt_install "no python3 ≥ 3.6, which the agent of SOURCE=qmt needs" python3
+}
+
 find_python() {
   local name
   for name in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
@@ -119,11 +127,18 @@ need_python() {
   cp "$requirements" "$stamp"
 }
 
+# Of what the benchmark measures beside.
+need_curl() {
+  have curl || apt_install "no curl" curl
+}
+
 case "${1:-}" in
   demo)
     need_rust
     need_cc
     need_redis
+    if [ "${2:-}" = qmt ]; then need_agent_python; fi
+    if [ "${3:-}" = clickhouse ]; then need_python; fi
     ;;
   test)
     need_rust
@@ -131,12 +146,14 @@ case "${1:-}" in
     need_cc
     need_redis
     need_systemd
+    need_curl
     need_python
     ;;
   bench)
     need_rust
     need_cc
     need_redis
+    need_curl
     need_python
     ;;
   *) die "usage: testkit/setup.sh demo|test|bench" ;;

@@ -15,10 +15,12 @@ import subprocess
 
 import archive
 import contest
+import integers
 import machine
 import report
 from ours import KIND, STREAM, Ours, Stage
 from server import AOF, Server
+from warehouse import Load, Warehouse
 
 DAYS = 1_000
 SYMBOLS_MAX = 5_500
@@ -169,6 +171,50 @@ def contest_table(bars: int, results: list[Result]) -> tuple:
     return f"start to settled, programs side by side, {bars:,} day bars", head, rows
 
 
+def load_table(kind: str, loads: list[Load], size: str) -> tuple:
+    """All ways into ClickHouse, ours first."""
+    head = ["way", "rows/s", "ours is", "s", "client CPU s", "client MiB"]
+    rows = [
+        [
+            load.name,
+            report.count(load.rate),
+            f"{loads[0].rate / load.rate:.2f} ×",
+            report.seconds(load.wall_s),
+            report.seconds(load.cpu_s),
+            report.count(load.peak_mib),
+        ]
+        for load in loads
+    ]
+    return f"into ClickHouse, {loads[0].rows:,} rows of {kind}, {float(size):.1f} bytes a row there", head, rows
+
+
+def integer_table(found: list[dict]) -> tuple:
+    """What the form of a symbol costs."""
+    rows = [
+        [f"{each['store']}, {each['rows']:,} rows", *(f"{each[form]:.2f}" for form in integers.FORMS),
+         f"{each['prefix'] / each['integer']:.1f} ×", f"{each['suffix'] / each['integer']:.1f} ×"]
+        for each in found
+    ]
+    head = ["all of Shenzhen, ms", "integer range", "prefix LIKE", "suffix LIKE", "prefix costs", "suffix costs"]
+    return "count and sum over an exchange, tables sorted by symbol", head, rows
+
+
+def warehouse(args: argparse.Namespace, show) -> dict:
+    """Into ClickHouse: days as many as the largest size, minutes, and the form of a symbol."""
+    kept = {}
+    for kind, rows in (("bar:1d", max(args.bars)), ("bar:1m", args.minutes)):
+        work = args.out / "work-clickhouse"
+        shutil.rmtree(work, ignore_errors=True)
+        way = Warehouse(args.programs, work, kind, rows)
+        loads = way.measure()
+        show(load_table(kind, loads, way.bytes))
+        kept[kind] = [dataclasses.asdict(load) | {"rows_per_s": load.rate} for load in loads]
+        shutil.rmtree(work)
+    kept["integers"] = integers.measure(args.symbols)
+    show(integer_table(kept["integers"]))
+    return kept
+
+
 def target_folder() -> pathlib.Path:
     """Where cargo builds."""
     command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
@@ -181,6 +227,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bars", type=int, nargs="+", default=[1_000_000, 4_000_000], help="sizes, in day bars")
     parser.add_argument("--repeat", type=int, default=3, help="runs of the fast pipelines; the median counts")
+    parser.add_argument("--minutes", type=int, default=5_000_000, help="minute bars into ClickHouse")
+    parser.add_argument("--symbols", type=int, nargs="+", default=[25_000, 250_000, 1_000_000, 4_000_000],
+                        help="sizes, in rows, of the comparison of symbols")
+    parser.add_argument("--only-clickhouse", action="store_true", help="nothing but what concerns ClickHouse")
     parser.add_argument("--no-peers", action="store_true", help="only this project's programs")
     parser.add_argument("--programs", type=pathlib.Path, default=target / "release", help="folder of the programs")
     parser.add_argument("--out", type=pathlib.Path, default=target / "bench", help="folder for results")
@@ -220,7 +270,8 @@ def main() -> None:
         tables.append(table)
         print("\n" + report.text(*table), flush=True)
 
-    results = [measure(args, bars, show) for bars in args.bars]
+    results = [] if args.only_clickhouse else [measure(args, bars, show) for bars in args.bars]
+    results.append({"clickhouse": warehouse(args, show)})
     report.save(args.out, line, tables, results)
     print(f"\nkept as {args.out / 'bench.md'} and {args.out / 'bench.json'}")
 

@@ -7,6 +7,7 @@ usage: compose.py FILE [CONFIG.toml…]   prints every place that is wrong; exit
 import importlib.metadata
 import json
 import pathlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ def against_keys(document: dict, known: set[str]) -> Iterator[str]:
                 yield f"service {name}: {variable} is a key of no example configuration"
 
 
+def whole(example: str) -> str:
+    """An example with the keys that have no default, and therefore stand there as comments."""
+    return re.sub(r"^# (?=[a-z_]+ = )", "", example, flags=re.MULTILINE)
+
+
 def variables(config: dict) -> Iterator[str]:
     """The variable of each key of a configuration."""
     for section, keys in config.items():
@@ -45,7 +51,7 @@ def main() -> int:
     """Prints what is wrong."""
     compose, *configs = map(pathlib.Path, sys.argv[1:])
     document = yaml.safe_load(compose.read_text())
-    known = {name for config in configs for name in variables(tomllib.loads(config.read_text()))}
+    known = {name for config in configs for name in variables(tomllib.loads(whole(config.read_text())))}
     wrong = list(against_schema(document)) or (list(against_keys(document, known)) if configs else [])
     print(*wrong, sep="\n", end="")
     return 1 if wrong else 0

@@ -12,6 +12,7 @@ import json
 import pathlib
 import struct
 import sys
+import tomllib
 import zoneinfo
 
 import pyarrow as pa
@@ -49,12 +50,13 @@ VERSIONS = [1792285511516160003, 0, 1, 2**63 - 1, 2**63, 2**64 - 1, 179228551151
 
 def arrow_type(name: str, frame: pa.DataType) -> pa.DataType:
     """The Arrow type of a field."""
-    return {"symbol": pa.int32(), "frame": frame, "st": pa.bool_(), "version": pa.uint64()}.get(name, pa.float64())
+    types = {"symbol": pa.int32(), "frame": frame} | dict.fromkeys(("st", "valid"), pa.bool_())
+    return (types | dict.fromkeys(("version", "set", "bar_version"), pa.uint64())).get(name, pa.float64())
 
 
 def table(rows: list[dict], fields: list[str]) -> pa.Table:
     """Rows as an Arrow table; wall clocks become instants."""
-    minute = "open" in fields and len(rows) and isinstance(rows[0]["frame"], dt.datetime)
+    minute = len(rows) and isinstance(rows[0]["frame"], dt.datetime)
     schema = pa.schema([(name, arrow_type(name, MINUTE if minute else pa.date32())) for name in fields])
     if minute:
         rows = [{**row, "frame": row["frame"].replace(tzinfo=SHANGHAI)} for row in rows]
@@ -106,6 +108,31 @@ def expected(rows: list[dict], fields: list[str]) -> bytes:
     return f'{{\n  "records": {body},\n  "versions": {json.dumps(versions)}\n}}\n'.encode()
 
 
+def feature_fields() -> list[str]:
+    """The fields of both records of features; their list is part of the agreement."""
+    schema = pathlib.Path(__file__).parents[2] / "schemas" / "feature_1d.toml"
+    names = [feature["name"] for feature in tomllib.loads(schema.read_text())["feature"]]
+    return ["symbol", "frame", *names, "valid", "set", "bar_version"]
+
+
+def feature_rows(fields: list[str], frames: list[dt.date]) -> list[dict]:
+    """Rows of nothing, of everything, and of the edges of a double."""
+    edges = [TINY, -HUGE, LEAST_NORMAL, NOISE, -0.0, 0.0, 1 / 3, -1e22, 9007199254740992.0, None]
+    features = len(fields) - 5
+    cells = [
+        [None] * features,
+        [(at - 20) / 7 for at in range(features)],
+        [edges[at % len(edges)] for at in range(features)],
+    ]
+    versions = [0, VERSIONS[0], 2**64 - 1]
+    rows = zip(frames, cells, versions, strict=True)
+    ends = [(False, 1), (True, 3376297934), (True, 2**32 - 1)]
+    return [
+        dict(zip(fields, (symbol, frame, *values, valid, number, version), strict=True))
+        for symbol, (frame, values, version), (valid, number) in zip((1600000, 2000001, 3920729), rows, ends, strict=True)
+    ]
+
+
 def dicts(fields: list[str], rows: list[tuple]) -> list[dict]:
     """Rows by name."""
     return [dict(zip(fields, row, strict=True)) for row in rows]
@@ -128,6 +155,11 @@ def cases() -> dict[str, bytes]:
     add_all("bar_1d", day, DAY_FIELDS)
     add_all("bar_1m", minute, MINUTE_FIELDS)
     add_all("ref_1d", ref, REF_FIELDS)
+    features = feature_fields()
+    days = [dt.date(1999, 11, 10), dt.date(2024, 3, 1), dt.date(2026, 12, 31)]
+    minutes = [dt.datetime.combine(day, time) for day, time in zip(days, (dt.time(9, 31), dt.time(11, 30), dt.time(15)))]
+    add_all("feature_1d", feature_rows(features, days), features)
+    add_all("feature_1m", feature_rows(features, minutes), features)
     add_all("bar_1d-empty", [], DAY_FIELDS)
     versioned = [{**row, "version": version} for row, version in zip(day, VERSIONS, strict=True)]
     add_all("bar_1d-version", versioned, [*DAY_FIELDS, "version"])

@@ -43,11 +43,11 @@ def cell(name: str, value: object) -> object:
     """One value of a reader as a cell. CSV readers give text."""
     if value is None or value == "":
         return None
-    if name == "symbol":
+    if name in ("symbol", "set", "bar_version"):
         return str(value)
     if name == "frame":
         return wall_clock(value)
-    if name == "st":
+    if name in ("st", "valid"):
         return value if isinstance(value, bool) else {"true": True, "false": False}[value]
     return struct.pack(">d", float(value)).hex()
 

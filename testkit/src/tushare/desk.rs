@@ -179,8 +179,10 @@ fn found(
     let cap = faults.caps.get(api.name).copied().or(api.rows_max).unwrap_or(usize::MAX);
     let limit = page.limit.unwrap_or(cap).min(cap);
     let offset = if luck.is(Oddity::IgnoresOffset) { 0 } else { page.offset };
-    let mut rows = world.select(api, &wanted, offset.saturating_add(limit).saturating_add(1));
-    if api.name == "trade_cal" && faults.calendar_oldest_first {
+    let oldest_first = faults.oldest_first.iter().any(|name| name == api.name);
+    let most = if oldest_first { usize::MAX } else { offset.saturating_add(limit).saturating_add(1) };
+    let mut rows = world.select(api, &wanted, most);
+    if oldest_first {
         rows.reverse();
     }
     if luck.is(Oddity::EmptyPage) && page.offset > 0 {

@@ -72,8 +72,8 @@ pub struct Faults {
     pub drops_fields: f64,
     /// Share of turnovers (`amount`) that the service does not have: the same rows in every reply.
     pub nulls: f64,
-    /// `trade_cal` oldest first, as it once was.
-    pub calendar_oldest_first: bool,
+    /// APIs whose rows come oldest first, as those of `trade_cal` once did.
+    pub oldest_first: Vec<String>,
 
     /// Probability of status 429.
     pub too_many_requests: f64,
@@ -121,6 +121,27 @@ impl Faults {
             rate_refusals: FEW,
             ..Faults::default()
         }
+    }
+
+    /// All that, and an account that is odd for good, by the seed: answers of about ten rows, some of them oldest first,
+    /// turnovers that are not there, the older texts.
+    pub fn everything(seed: u64) -> Faults {
+        let tables = [
+            "daily",
+            "adj_factor",
+            "stk_limit",
+            "stock_st",
+            "suspend_d",
+            "fund_daily",
+            "fund_adj",
+            "index_daily",
+        ];
+        let mut rng = Rng::of(&[seed, 32]);
+        let caps = tables.map(|name| (name.to_owned(), 7 + usize::try_from(rng.below(7)).unwrap_or(0)));
+        let all = tables.iter().chain(&["trade_cal", "namechange"]);
+        let oldest_first = all.filter(|_| rng.once_in(2)).map(|&name| name.to_owned()).collect();
+        let (old_texts, caps) = (rng.once_in(2), caps.into());
+        Faults { oldest_first, caps, nulls: 0.1, old_texts, ..Faults::passing(seed) }
     }
 
     /// Whether faults befall this API.

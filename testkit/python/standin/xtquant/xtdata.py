@@ -3,7 +3,9 @@
 The clock of the market is STANDIN_BASE_MS at STANDIN_AT (seconds since 1970) and runs STANDIN_SPEED times as fast. Habits:
 a code that was not downloaded gives an empty frame and no error; the bar of the running minute is there and grows;
 floats carry noise; every STANDIN_DEAF-th subscription never calls; a download or a read fails now and then
-(STANDIN_FAIL: one in so many). The market is a formula of code and minute, so that a test knows every final value.
+(STANDIN_FAIL: one in so many); a download takes STANDIN_DOWNLOAD_S seconds of the market; codes of STANDIN_BROKEN always fail
+to download; codes that end in 0 have ex-days that QMT knows of, 000001.SZ has one that shows in preClose alone; weekdays may be holidays (STANDIN_CLOSED: days like 20250101). The market is a formula of
+code and minute, so that a test knows every final value.
 """
 import datetime
 import os
@@ -16,6 +18,9 @@ SPEED = float(os.environ.get("STANDIN_SPEED", "1"))
 CODES = os.environ.get("STANDIN_CODES", "600000.SH,000001.SZ,510300.SH").split(",")
 DEAF = int(os.environ.get("STANDIN_DEAF", "0"))
 FAIL = int(os.environ.get("STANDIN_FAIL", "0"))
+DOWNLOAD_S = float(os.environ.get("STANDIN_DOWNLOAD_S", "0"))
+BROKEN = os.environ.get("STANDIN_BROKEN", "").split(",")
+CLOSED = set(os.environ.get("STANDIN_CLOSED", "").split(","))
 EIGHT_HOURS_MS = 8 * 3600 * 1000
 
 downloaded, subscriptions, calls = set(), {}, [0]
@@ -51,7 +56,9 @@ def kept(code, start_ms, end_ms):
     now, rows = now_ms(), []
     day = (start_ms + EIGHT_HOURS_MS) // 86400000 * 86400000 - EIGHT_HOURS_MS
     while day <= min(end_ms, now):
-        if (day + EIGHT_HOURS_MS) // 86400000 % 7 not in (2, 3):  # 1970-01-01 was a Thursday
+        midnight_s = (day + EIGHT_HOURS_MS) // 1000
+        weekend = midnight_s // 86400 % 7 in (2, 3)  # 1970-01-01 was a Thursday
+        if not weekend and time.strftime("%Y%m%d", time.gmtime(midnight_s)) not in CLOSED:
             for label in minutes(day):
                 begun = now - (label - 60000)
                 if start_ms <= label <= max(end_ms, start_ms) + 60000 and begun > 0:
@@ -59,6 +66,41 @@ def kept(code, start_ms, end_ms):
                     rows.append(bar(code, label, min(20, begun // 3000 + 1) / 20))
         day += 86400000
     return rows
+
+
+def midnight(ms):
+    return (ms + EIGHT_HOURS_MS) // 86400000 * 86400000 - EIGHT_HOURS_MS
+
+
+def date(ms):
+    return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=ms + EIGHT_HOURS_MS)
+
+
+def dividends(code):
+    """Ex-day and what earlier prices are divided by."""
+    return [("20240620", 1.05), ("20250102", 1.02)] if code[5] == "0" else []
+
+
+def day_bar(code, day):
+    """The bar of a day, of as many of its minutes as have begun, and its reference price."""
+    rows = kept(code, day, day + 86400000 - 1)
+    last = bar(code, day + 900 * 60000, 1)["close"]
+    known = dict(dividends(code), **({"20250102": 1.01} if code == "000001.SZ" else {}))
+    reference = round(last / known.get(date(day).strftime("%Y%m%d"), 1.0), 3)
+    if not rows:
+        return None, reference
+    row = dict(rows[-1], time=day, open=rows[0]["open"], high=max(r["high"] for r in rows), preClose=reference)
+    row.update(low=min(r["low"] for r in rows), volume=sum(r["volume"] for r in rows),
+               amount=sum(r["amount"] for r in rows))
+    return row, reference
+
+
+def days(code, start_ms, end_ms):
+    day, rows = max(midnight(start_ms), stamp("20241223", 0)), []  # when everything was listed
+    while day <= min(end_ms, now_ms()):
+        rows.append(day_bar(code, day)[0])
+        day += 86400000
+    return [row for row in rows if row]
 
 
 def stamp(text, default):
@@ -76,18 +118,22 @@ def trouble():
 
 def download_history_data(stock_code, period, start_time="", end_time="", incrementally=None):
     trouble()
+    time.sleep(DOWNLOAD_S / SPEED)
+    if stock_code in BROKEN:
+        raise RuntimeError("周期错误")
     downloaded.add((stock_code, period))
 
 
 def get_market_data_ex(field_list, stock_list, period="1d", start_time="", end_time="", count=-1,
                        dividend_type="none", fill_data=True):
-    assert dividend_type == "none" and not fill_data and period == "1m"
+    assert dividend_type == "none" and not fill_data and period in ("1m", "1d")
     trouble()
     frames = {}
     for code in stock_list:
         known = (code, period) in downloaded
         today = (now_ms() + EIGHT_HOURS_MS) // 86400000 * 86400000 - EIGHT_HOURS_MS
-        rows = kept(code, stamp(start_time, today), stamp(end_time, now_ms())) if known else []
+        read = kept if period == "1m" else days
+        rows = read(code, stamp(start_time, today), stamp(end_time, now_ms())) if known else []
         rows = rows[-count:] if count > 0 else rows
         frames[code] = Frame({name: [row[name] for row in rows] for name in field_list} if rows else {})
     return frames
@@ -95,6 +141,24 @@ def get_market_data_ex(field_list, stock_list, period="1d", start_time="", end_t
 
 def get_stock_list_in_sector(sector_name):
     return list(CODES)
+
+
+def get_instrument_detail(stock_code, iscomplete=False):
+    today = midnight(now_ms())
+    reference = day_bar(stock_code, today)[1]
+    # Before 08:55 it still tells of the day before.
+    told = today if now_ms() - today >= (8 * 60 + 55) * 60000 else today - 86400000
+    index = stock_code.startswith("000") and stock_code.endswith(".SH")
+    return {"TradingDay": date(told).strftime("%Y%m%d"), "PreClose": reference,
+            "InstrumentName": "XD*ST平安" if stock_code == "000001.SZ" else "浦发银行",
+            "UpStopPrice": 0.0 if index else round(reference * 1.1, 2),
+            "DownStopPrice": 0.0 if index else round(reference * 0.9, 2)}
+
+
+def get_divid_factors(stock_code, start_time="", end_time=""):
+    rows = [dict(time=stamp(day, 0), interest=0.0, stockBonus=0.0, stockGift=0.0, allotNum=0.0, allotPrice=0.0, gugai=0.0,
+                 dr=dr) for day, dr in dividends(stock_code)]
+    return Frame({name: [row[name] for row in rows] for name in rows[0]} if rows else {})
 
 
 def subscribe_quote(stock_code, period="1d", start_time="", end_time="", count=0, callback=None):

@@ -1,0 +1,284 @@
+//! What can go wrong with loading, and whose fault it is: the rows', the configuration's or the world's.
+//!
+//! Knows ClickHouse's exception codes; must not know what is being done. In doubt it is the world's, and the world changes.
+
+use sqep::WriteError;
+
+/// Codes of ClickHouse that say: these rows, whatever else is done.
+///
+/// A body cut short (33, 27) looks like bad rows and is the network's; a type that differs (53) is the table's.
+const ROWS: [u32; 4] = [
+    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    469, // VIOLATED_CONSTRAINT
+    131, // TOO_LARGE_STRING_SIZE
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+];
+/// Who we are.
+const WHO: [u32; 5] = [516, 192, 193, 194, 195];
+/// What we may.
+const MAY: [u32; 3] = [497, 291, 164];
+const UNKNOWN_DATABASE: u32 = 81;
+/// No such table.
+pub(crate) const UNKNOWN_TABLE: u32 = 60;
+/// The server does not know a setting.
+pub(crate) const UNKNOWN_SETTING: u32 = 115;
+
+/// Why ClickHouse cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ClickHouseError {
+    /// The server refuses, with a code of its own.
+    #[error("clickhouse at {place}: {doing}: {text}")]
+    Refused {
+        /// Where it is.
+        place: String,
+        /// What was being done.
+        doing: String,
+        /// Its exception code.
+        code: u32,
+        /// Its words.
+        text: String,
+    },
+    /// No answer, or none that could be read.
+    #[error("clickhouse at {place}: {doing}")]
+    Away {
+        /// Where it is.
+        place: String,
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: clickhouse::error::Error,
+    },
+    /// User or password.
+    #[error(
+        "clickhouse at {place} refuses user {user:?}: check clickhouse.user and the password (clickhouse.password_file, or \
+         SQEP__CLICKHOUSE__PASSWORD)"
+    )]
+    Who {
+        /// Where it is.
+        place: String,
+        /// Who we said we are.
+        user: String,
+    },
+    /// No such database.
+    #[error(
+        "clickhouse at {place} has no database {database:?}: create it (CREATE DATABASE {database}) or set \
+         clickhouse.database"
+    )]
+    Database {
+        /// Where it is.
+        place: String,
+        /// Its name.
+        database: String,
+    },
+    /// A right is missing.
+    #[error(
+        "clickhouse at {place} does not let user {user:?} {doing}: grant it the right, on all of clickhouse.database: {text}"
+    )]
+    Right {
+        /// Where it is.
+        place: String,
+        /// Who asks.
+        user: String,
+        /// What for.
+        doing: String,
+        /// The server's words.
+        text: String,
+    },
+    /// A table that is not as this program knows it.
+    #[error(
+        "table {table} of clickhouse at {place}: column {column:?} is {found}, expected {expected}; was \
+         it made by hand? rename it, and the program makes its own at the next start"
+    )]
+    Table {
+        /// Where it is.
+        place: String,
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Its type there.
+        found: String,
+        /// Its type here.
+        expected: String,
+    },
+    /// A schema from the future.
+    #[error(
+        "database {database:?} of clickhouse at {place} has schema {found}, this program knows {known}: run the newer program"
+    )]
+    Newer {
+        /// Where it is.
+        place: String,
+        /// The database.
+        database: String,
+        /// Its number there.
+        found: u32,
+        /// Its number here.
+        known: u32,
+    },
+    /// A row that no table of this kind can hold.
+    #[error("row {row} of the batch (symbol {symbol}): {field:?} is {value}, expected {rule}")]
+    Row {
+        /// Position in the batch, from 1.
+        row: usize,
+        /// The security.
+        symbol: String,
+        /// The field.
+        field: &'static str,
+        /// As found.
+        value: String,
+        /// As allowed.
+        rule: &'static str,
+    },
+    /// A record on a stream of another kind.
+    #[error("records of type {record} do not go into table {table}")]
+    Kind {
+        /// The record's type.
+        record: &'static str,
+        /// The table.
+        table: String,
+    },
+    /// A mark that is none.
+    #[error(
+        "table sqep_mark of clickhouse at {place} holds {text:?} as the mark of {kind} partition {partition}"
+    )]
+    Mark {
+        /// Where it is.
+        place: String,
+        /// As found.
+        text: String,
+        /// The kind.
+        kind: String,
+        /// The partition.
+        partition: u16,
+    },
+    /// A setting that cannot be meant.
+    #[error("clickhouse.{key} is {value:?}, expected {rule}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// As found.
+        value: String,
+        /// As allowed.
+        rule: &'static str,
+    },
+    /// A file of the configuration.
+    #[error("clickhouse: {0:#}")]
+    File(anyhow::Error),
+    /// An insert that ended with its program, or by a fault of it.
+    #[error("an insert was cut off")]
+    CutOff(#[from] tokio::task::JoinError),
+    /// A list of securities that cannot be read.
+    #[error("{path}: line {line}: {why}")]
+    Securities {
+        /// The file.
+        path: String,
+        /// The line.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl ClickHouseError {
+    /// What the server or the way to it said.
+    pub(crate) fn of(
+        who: &crate::client::Who,
+        doing: impl Into<String>,
+        source: clickhouse::error::Error,
+    ) -> ClickHouseError {
+        let (place, user, doing) = (who.place.clone(), who.user.clone(), doing.into());
+        let Some((code, text)) = said(&source) else { return ClickHouseError::Away { place, doing, source } };
+        match code {
+            _ if WHO.contains(&code) => ClickHouseError::Who { place, user },
+            _ if MAY.contains(&code) => ClickHouseError::Right { place, user, doing, text },
+            UNKNOWN_DATABASE => ClickHouseError::Database { place, database: who.database.clone() },
+            _ => ClickHouseError::Refused { place, doing, code, text },
+        }
+    }
+
+    /// The server's exception code, where it is one that has no meaning of its own here.
+    pub(crate) fn code(&self) -> Option<u32> {
+        match self {
+            ClickHouseError::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody must change the configuration, the rights or the program before a start can succeed.
+    pub fn is_usage(&self) -> bool {
+        use ClickHouseError::{Away, CutOff, Refused};
+        !matches!(self, Refused { .. } | Away { .. } | CutOff(_))
+    }
+
+    /// Only what the rows themselves cause is for ever.
+    pub(crate) fn judged(self) -> WriteError {
+        let rows = match &self {
+            ClickHouseError::Row { .. } => true,
+            ClickHouseError::Refused { code, .. } => ROWS.contains(code),
+            _ => false,
+        };
+        if rows { WriteError::Never(self.into()) } else { WriteError::Later(self.into()) }
+    }
+}
+
+/// Code and words of an exception, on one line.
+fn said(error: &clickhouse::error::Error) -> Option<(u32, String)> {
+    let clickhouse::error::Error::BadResponse(text) = error else { return None };
+    let digits = text.split_once("Code: ")?.1;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let line = text.lines().next().unwrap_or_default();
+    Some((digits[..end].parse().ok()?, line.trim_end().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clickhouse::error::Error;
+
+    use super::*;
+    use crate::client::Who;
+
+    fn error(text: &str) -> ClickHouseError {
+        let who = Who { place: "h:8123".into(), user: "sqep".into(), database: "bars".into() };
+        ClickHouseError::of(&who, "inserting into bar_1d", Error::BadResponse(text.to_owned()))
+    }
+
+    fn is_never(text: &str) -> bool {
+        matches!(error(text).judged(), WriteError::Never(_))
+    }
+
+    #[test]
+    fn only_what_the_rows_cause_is_never_and_everything_else_is_later() {
+        assert!(is_never(
+            "Code: 469. DB::Exception: Constraint `c` is violated at row 1. (VIOLATED_CONSTRAINT)"
+        ));
+        assert!(is_never("Code: 349. DB::Exception: Cannot insert NULL value. (…)"));
+        for world in [252, 241, 242, 164, 159, 202, 210, 33, 27, 53, 60, 81, 516, 497, 999_999] {
+            assert!(!is_never(&format!("Code: {world}. DB::Exception: …")), "{world}");
+        }
+        assert!(!is_never("502 Bad Gateway"), "a proxy's word is no exception");
+        let away = ClickHouseError::of(
+            &Who { place: String::new(), user: String::new(), database: String::new() },
+            "",
+            Error::TimedOut,
+        );
+        assert!(matches!(away.judged(), WriteError::Later(_)));
+    }
+
+    #[test]
+    fn what_somebody_must_mend_is_told_in_one_line() {
+        let told = |text: &str| {
+            let error = error(text);
+            assert!(error.is_usage());
+            let told = error.to_string();
+            assert!(!told.contains('\n'), "{told}");
+            told
+        };
+        assert!(told("Code: 516. DB::Exception: sqep: Authentication failed").contains("password_file"));
+        assert!(
+            told("Code: 81. DB::Exception: Database bars does not exist.").contains("CREATE DATABASE bars")
+        );
+        let right = told("Code: 497. DB::Exception: sqep: Not enough privileges. To execute…\nstack\ntrace");
+        assert!(right.contains("inserting into bar_1d") && right.contains("privileges"), "{right}");
+        assert!(!error("Code: 252. DB::Exception: Too many parts").is_usage());
+    }
+}

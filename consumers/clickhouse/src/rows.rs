@@ -1,0 +1,218 @@
+//! Rows as bytes, in ClickHouse's RowBinary. Knows the types of columns, by the fields of any record; must not know a table.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use chrono::{Datelike, NaiveDate, NaiveDateTime};
+use sqep::{
+    Batch, Record, Row,
+    record::{Cell, Field, Type},
+    shanghai,
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::ClickHouseError;
+
+/// Columns beside those of the record.
+const MORE: [(&str, &str); 2] = [("version", "UInt64"), ("source", "LowCardinality(String)")];
+/// Bytes a piece, as the client's own buffer.
+const PIECE: usize = 256 * 1024;
+
+/// The columns of a record's table, names and types, in the order of its rows.
+pub(crate) fn columns<R: Record>() -> impl Iterator<Item = (&'static str, String)> {
+    let fields = R::FIELDS.iter().map(|field| (field.name, column(field)));
+    fields.chain(MORE.iter().map(|&(name, kind)| (name, kind.to_owned())))
+}
+
+fn column(field: &Field) -> String {
+    let plain = match field.kind {
+        Type::Symbol => "Int32",
+        Type::Date => "Date",
+        Type::Minute => "DateTime('Asia/Shanghai')",
+        Type::Float => "Float64",
+        Type::Bool => "Bool",
+        Type::Integer => "UInt64",
+    };
+    if field.nullable { format!("Nullable({plain})") } else { plain.to_owned() }
+}
+
+/// Rows ready to be sent: their bytes, and a token that is the same for the same rows and no others.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) token: String,
+}
+
+/// Makes bytes of the rows at `positions`; `named`: names and types go before them.
+pub(crate) fn pack<R: Record>(
+    batch: &Batch<'_, R>,
+    positions: &[usize],
+    named: bool,
+) -> Result<Packed, ClickHouseError> {
+    let (mut pieces, mut hasher) = (Vec::new(), Xxh3::new());
+    let mut piece = BytesMut::with_capacity(PIECE + 4096);
+    let mut cut = |piece: &mut BytesMut| {
+        hasher.update(piece);
+        pieces.push(piece.split().freeze());
+    };
+    if named {
+        header::<R>(&mut piece);
+    }
+    for &at in positions {
+        put(&mut piece, batch, at)?;
+        if piece.len() >= PIECE {
+            cut(&mut piece);
+            piece.reserve(PIECE + 4096);
+        }
+    }
+    cut(&mut piece);
+    let token = format!("sqep-{:032x}-{}", hasher.digest128(), positions.len());
+    Ok(Packed { pieces, token })
+}
+
+fn header<R: Record>(to: &mut BytesMut) {
+    let columns: Vec<_> = columns::<R>().collect();
+    length(to, columns.len());
+    for (name, _) in &columns {
+        text(to, name);
+    }
+    for (_, kind) in &columns {
+        text(to, kind);
+    }
+}
+
+fn put<R: Record>(to: &mut BytesMut, batch: &Batch<'_, R>, at: usize) -> Result<(), ClickHouseError> {
+    let row = &batch.rows[at];
+    for (position, field) in R::FIELDS.iter().enumerate() {
+        let cell = row.record.get(position);
+        if field.nullable {
+            to.put_u8(u8::from(cell == Cell::Null));
+        }
+        value(to, field, cell).map_err(|rule| wrong(row, at, field, cell, rule))?;
+    }
+    to.put_u64_le(row.version);
+    text(to, batch.source(row));
+    Ok(())
+}
+
+fn wrong<R: Record>(
+    row: &Row<R>,
+    at: usize,
+    field: &Field,
+    cell: Cell,
+    rule: &'static str,
+) -> ClickHouseError {
+    let (symbol, value) = (row.record.symbol().to_string(), format!("{cell:?}"));
+    ClickHouseError::Row { row: at + 1, symbol, field: field.name, value, rule }
+}
+
+fn value(to: &mut BytesMut, field: &Field, cell: Cell) -> Result<(), &'static str> {
+    match cell {
+        Cell::Null if field.nullable => {}
+        Cell::Null => return Err("a value"),
+        Cell::Symbol(symbol) => to.put_i32_le(symbol.get()),
+        Cell::Date(date) => to.put_u16_le(day(date).ok_or("a day from 1970-01-01 to 2149-06-06")?),
+        Cell::Minute(wall) => to.put_u32_le(second(wall).ok_or("a time from 1970 to 2106")?),
+        Cell::Float(value) => to.put_f64_le(value),
+        Cell::Bool(value) => to.put_u8(u8::from(value)),
+        Cell::Integer(value) => to.put_u64_le(value),
+    }
+    Ok(())
+}
+
+/// Days since 1970-01-01.
+fn day(date: NaiveDate) -> Option<u16> {
+    const EPOCH_CE: i32 = 719_163;
+    u16::try_from(date.num_days_from_ce() - EPOCH_CE).ok()
+}
+
+/// Seconds since 1970-01-01 UTC of a time in Shanghai.
+fn second(wall: NaiveDateTime) -> Option<u32> {
+    u32::try_from(shanghai::instant_ms(wall)? / 1000).ok()
+}
+
+fn text(to: &mut BytesMut, text: &str) {
+    length(to, text.len());
+    to.put_slice(text.as_bytes());
+}
+
+/// A length as LEB128: seven bits a byte, the last one without its highest.
+fn length(to: &mut BytesMut, mut length: usize) {
+    loop {
+        let low = u8::try_from(length & 0x7f).unwrap_or_default();
+        length >>= 7;
+        if length == 0 {
+            return to.put_u8(low);
+        }
+        to.put_u8(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sqep::{DayBar, EntryId};
+
+    use super::*;
+
+    fn bar(date: &str) -> DayBar {
+        DayBar {
+            symbol: "000001.SZ".parse().unwrap(),
+            frame: date.parse().unwrap(),
+            open: 1.5,
+            high: 2.0,
+            low: 1.0,
+            close: 1.25,
+            vol: 100.0,
+            amount: None,
+            adjust: Some(3.5),
+            st: Some(true),
+            buy_limit: None,
+            sell_limit: None,
+        }
+    }
+
+    fn packed(bars: &[DayBar], version: u64, named: bool) -> Result<Packed, ClickHouseError> {
+        let rows: Vec<_> = bars.iter().map(|&record| Row { record, version, source: 0 }).collect();
+        let sources = [Arc::from("csv")];
+        let (first, last) = (EntryId::ZERO, EntryId::ZERO);
+        let batch = Batch { partition: 0, first, last, rows: &rows, sources: &sources };
+        pack(&batch, &(0..rows.len()).collect::<Vec<_>>(), named)
+    }
+
+    #[test]
+    fn a_row_is_its_cells_in_the_servers_order_of_bytes() {
+        let bytes = packed(&[bar("1970-01-02")], 7, false).unwrap().pieces.concat();
+        let mut expected = 2_000_001i32.to_le_bytes().to_vec();
+        expected.extend([1, 0]);
+        for price in [1.5f64, 2.0, 1.0, 1.25, 100.0] {
+            expected.extend(price.to_le_bytes());
+        }
+        expected.extend([1, 0]);
+        expected.extend(3.5f64.to_le_bytes());
+        expected.extend([0, 1, 1, 1]);
+        expected.extend(7u64.to_le_bytes());
+        expected.extend([3, b'c', b's', b'v']);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_token_is_the_rows_and_nothing_else() {
+        let token = |date, version| packed(&[bar(date)], version, true).unwrap().token;
+        assert_eq!(token("2024-03-01", 1), token("2024-03-01", 1));
+        assert_ne!(token("2024-03-01", 1), token("2024-03-01", 2));
+        assert_ne!(token("2024-03-01", 1), token("2024-03-04", 1));
+    }
+
+    #[test]
+    fn a_day_no_column_can_hold_is_a_fault_of_the_row() {
+        let told = packed(&[bar("2024-03-01"), bar("1969-12-31")], 1, false).unwrap_err().to_string();
+        assert!(told.contains("row 2") && told.contains("000001.SZ") && told.contains("frame"), "{told}");
+    }
+
+    #[test]
+    fn a_length_takes_seven_bits_a_byte() {
+        let mut bytes = BytesMut::new();
+        length(&mut bytes, 300);
+        assert_eq!(&bytes[..], [0xac, 0x02]);
+    }
+}

@@ -1,0 +1,185 @@
+//! The schema: numbered scripts of `schemas/clickhouse`, applied in order and never back. Knows which were applied; must not
+//! know a column.
+
+use sqep::Record;
+
+use crate::{
+    ClickHouseError, Store,
+    cluster::on_cluster,
+    error::{UNKNOWN_SETTING, UNKNOWN_TABLE},
+    rows::columns,
+    store::quoted,
+};
+
+/// One numbered script.
+#[derive(Debug, Clone, Copy)]
+pub struct Script {
+    /// Its place in the order, from 1.
+    pub number: u32,
+    /// Its file in `schemas/clickhouse`.
+    pub file: &'static str,
+    /// Its statements, each idempotent.
+    pub text: &'static str,
+}
+
+macro_rules! scripts {
+    ($($number:literal $file:literal),* $(,)?) => {
+        &[$(Script {
+            number: $number,
+            file: $file,
+            text: include_str!(concat!("../../../schemas/clickhouse/", $file)),
+        }),*]
+    };
+}
+
+/// Every script, in order. What was released is never changed: a change is a new script.
+pub const STATEMENTS: &[Script] = scripts![
+    1 "001_mark.sql",
+    2 "002_symbol.sql",
+    3 "003_bars.sql",
+    4 "004_features.sql",
+    5 "005_views.sql",
+];
+
+/// Which scripts were applied.
+const LEDGER: &str = "CREATE TABLE IF NOT EXISTS sqep_schema (number UInt32, file String, applied DateTime DEFAULT now()) \
+                      ENGINE = ReplacingMergeTree ORDER BY number";
+
+/// The statements of a script for a database, on one server or on a cluster.
+pub fn statements(script: &Script, store: &Store) -> Result<Vec<String>, ClickHouseError> {
+    let config = store.config();
+    let database = format!("`{}`", config.database);
+    let text = script.text.replace("{database}", &database).replace("{access}", &access(store)?);
+    // In literals a name stands without quotes.
+    let text = text.replace(&format!("'{database}."), &format!("'{}.", config.database));
+    let plain = text.split(";\n").map(without_comments).filter(|sql| !sql.is_empty());
+    Ok(plain.flat_map(|sql| on_cluster(&sql, &config.cluster)).collect())
+}
+
+/// How the dictionary gets at its own server: as the user who made it. Its default user may not be let in.
+fn access(store: &Store) -> Result<String, ClickHouseError> {
+    let config = store.config();
+    let secret = config.secret().map_err(ClickHouseError::File)?;
+    if config.user == "default" && secret.is_empty() {
+        return Ok(String::new());
+    }
+    Ok(format!("USER {} PASSWORD {} ", quoted(&config.user), quoted(secret.reveal())))
+}
+
+fn without_comments(sql: &str) -> String {
+    let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+/// The number of the last script applied to the database; 0: none.
+async fn applied(store: &Store) -> Result<u32, ClickHouseError> {
+    let asked = store.ask("SELECT max(number) FROM sqep_schema", "asking for its schema").await;
+    match asked {
+        Err(error) if error.code() == Some(UNKNOWN_TABLE) => Ok(0),
+        text => Ok(text?.trim().parse().unwrap_or(0)),
+    }
+}
+
+/// The scripts that the database has not seen.
+pub(crate) async fn missing(store: &Store) -> Result<Vec<&'static Script>, ClickHouseError> {
+    let (found, known) = (applied(store).await?, STATEMENTS.last().map_or(0, |script| script.number));
+    if found > known {
+        let (place, database) = (store.who().place.clone(), store.who().database.clone());
+        return Err(ClickHouseError::Newer { place, database, found, known });
+    }
+    Ok(STATEMENTS.iter().filter(|script| script.number > found).collect())
+}
+
+/// Applies what is missing; returns how many scripts that were. Two programs at once do no harm: every statement may come
+/// twice.
+pub async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
+    let missing = missing(store).await?;
+    for script in &missing {
+        apply(store, script).await?;
+    }
+    Ok(missing.len())
+}
+
+async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
+    let Script { number, file, .. } = *script;
+    for ledger in on_cluster(LEDGER, &store.config().cluster) {
+        store.run(&ledger, "making sqep_schema").await?;
+    }
+    for sql in statements(script, store)? {
+        match store.run(&sql, &format!("applying {file}")).await {
+            // A property of tables that an older server does not have is none it could be without.
+            Err(error) if error.code() == Some(UNKNOWN_SETTING) && sql.contains(" MODIFY SETTING ") => {
+                tracing::warn!("{error}; going on without");
+            }
+            done => done?,
+        }
+    }
+    tracing::info!(database = store.config().database, "applied {file}");
+    let sql = format!("INSERT INTO sqep_schema (number, file) VALUES ({number}, {})", quoted(file));
+    store.run(&sql, "keeping which scripts were applied").await
+}
+
+/// Holds the columns of a table against those of the records that go into it, if it is there.
+pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<(), ClickHouseError> {
+    let sql = format!(
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {} FORMAT TabSeparatedRaw",
+        quoted(table)
+    );
+    let text = store.ask(&sql, &format!("asking for the columns of {table}")).await?;
+    let found: Vec<_> = text.lines().filter_map(|line| line.split_once('\t')).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    for (column, expected) in columns::<R>() {
+        let kind = found.iter().find(|(name, _)| *name == column).map_or("missing", |(_, kind)| kind);
+        if kind != expected {
+            return Err(ClickHouseError::Table {
+                place: store.who().place.clone(),
+                table: table.to_owned(),
+                column: column.to_owned(),
+                found: kind.to_owned(),
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn all(config: Config) -> Vec<String> {
+        let store = Store::new(config).unwrap();
+        STATEMENTS.iter().flat_map(|script| statements(script, &store).unwrap()).collect()
+    }
+
+    #[test]
+    fn scripts_are_numbered_in_order_as_their_files() {
+        for (at, script) in STATEMENTS.iter().enumerate() {
+            assert_eq!(usize::try_from(script.number).unwrap(), at + 1);
+            assert!(script.file.starts_with(&format!("{:03}_", script.number)), "{}", script.file);
+        }
+    }
+
+    #[test]
+    fn every_statement_may_come_twice() {
+        for sql in all(Config::default()) {
+            let idempotent = ["IF NOT EXISTS", "CREATE OR REPLACE", "MODIFY SETTING"];
+            assert!(idempotent.iter().any(|word| sql.contains(word)), "{sql}");
+            assert!(!sql.contains("{database}") && !sql.contains("{access}"), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_dictionary_goes_in_as_whoever_made_it() {
+        let dictionary = |config| {
+            let made = all(config).into_iter().find(|sql| sql.contains("DICTIONARY"));
+            made.unwrap()
+        };
+        assert!(!dictionary(Config::default()).contains("USER"));
+        let config = Config { user: "quant".into(), password: "it's".into(), ..Config::default() };
+        assert!(dictionary(config).contains(r"USER 'quant' PASSWORD 'it\'s' QUERY"));
+    }
+}

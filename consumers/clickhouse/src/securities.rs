@@ -1,0 +1,113 @@
+//! The list of securities: those the bars name, by their codes; and a file of names, boards and days of listing. Must not
+//! judge any of it.
+
+use std::{collections::BTreeSet, fs::File, path::Path};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use chrono::NaiveDate;
+use sqep::{Symbol, symbol::Class};
+
+use crate::{ClickHouseError, Store};
+
+/// Securities of one insert, as `TabSeparated`.
+const INTO: &str =
+    "INSERT INTO symbol (symbol, code, name, board, list_date, delist_date, version) FORMAT TabSeparated";
+
+/// Makes securities known that were met for the first time. Whatever a list says of them counts more.
+pub(crate) async fn meet(store: &Store, new: &BTreeSet<Symbol>) -> Result<(), ClickHouseError> {
+    let mut body = BytesMut::new();
+    for symbol in new {
+        let board = class(symbol.class());
+        body.put_slice(format!("{}\t{symbol}\t\t{board}\t\\N\t\\N\t0\n", symbol.get()).as_bytes());
+    }
+    store.insert(INTO.to_owned(), vec![body.freeze()], None, "inserting into symbol").await
+}
+
+fn class(class: Class) -> &'static str {
+    match class {
+        Class::Stock => "stock",
+        Class::BShare => "B share",
+        Class::Fund => "fund",
+        Class::Index => "index",
+        Class::Bond => "bond",
+        Class::Other => "",
+    }
+}
+
+/// Reads a list of securities, a CSV file with the columns `ts_code` (or `code`, `symbol`), `name`, `market` (or `board`),
+/// `list_date` and `delist_date`, as far as it has them, and takes it over. Returns how many there were.
+pub async fn import(store: &Store, path: &Path) -> Result<usize, ClickHouseError> {
+    let listed = read(path)?;
+    // The server's clock, so that the newest list counts whoever brings it.
+    let version = store.ask("SELECT toUnixTimestamp64Milli(now64(3))", "asking for the time").await?;
+    let lines = listed.iter().map(|line| format!("{line}\t{}\n", version.trim()));
+    let body = Bytes::from(lines.collect::<String>());
+    store.insert(INTO.to_owned(), vec![body], None, "inserting into symbol").await?;
+    Ok(listed.len())
+}
+
+/// The lines of a list, without their version.
+fn read(path: &Path) -> Result<Vec<String>, ClickHouseError> {
+    let name = path.display().to_string();
+    let wrong = |line: u64, why: String| ClickHouseError::Securities { path: name.clone(), line, why };
+    let file = File::open(path).map_err(|error| wrong(0, error.to_string()))?;
+    let mut reader = csv::Reader::from_reader(file);
+    let headers = reader.headers().map_err(|error| wrong(1, error.to_string()))?.clone();
+    let at = |names: &[&str]| {
+        headers.iter().position(|header| names.contains(&header.trim_start_matches('\u{feff}')))
+    };
+    let code = at(&["ts_code", "code", "symbol"]);
+    let code = code.ok_or_else(|| wrong(1, "no column ts_code, code or symbol".to_owned()))?;
+    let more = [at(&["name"]), at(&["market", "board"]), at(&["list_date"]), at(&["delist_date"])];
+    let mut lines = Vec::new();
+    for row in reader.records() {
+        let row =
+            row.map_err(|error| wrong(error.position().map_or(0, csv::Position::line), error.to_string()))?;
+        let line = row.position().map_or(0, csv::Position::line);
+        let cell = |at: Option<usize>| at.and_then(|at| row.get(at)).unwrap_or_default().trim();
+        let symbol: Symbol =
+            row.get(code).unwrap_or_default().parse().map_err(|error| wrong(line, format!("{error}")))?;
+        let [name, board] = [cell(more[0]), cell(more[1])].map(|text| text.replace(['\t', '\\', '\n'], " "));
+        let [list, delist] = [date(cell(more[2])), date(cell(more[3]))];
+        let (list, delist) = (list.map_err(|why| wrong(line, why))?, delist.map_err(|why| wrong(line, why))?);
+        lines.push(format!("{}\t{symbol}\t{name}\t{board}\t{list}\t{delist}", symbol.get()));
+    }
+    Ok(lines)
+}
+
+/// A day, `20240301` or `2024-03-01`, as the server reads it; nothing is null.
+fn date(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok("\\N".to_owned());
+    }
+    let form = if text.contains('-') { "%Y-%m-%d" } else { "%Y%m%d" };
+    let day = NaiveDate::parse_from_str(text, form);
+    day.map(|day| day.to_string()).map_err(|_| format!("{text:?} is no day like 20240301"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.csv");
+        std::fs::write(&path, text).unwrap();
+        read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_list_is_read_whatever_the_order_of_its_columns() {
+        let lines =
+            read_text("\u{feff}name,ts_code,list_date,market\n平安银行,000001.SZ,19910403,主板\n").unwrap();
+        assert_eq!(lines, ["2000001\t000001.SZ\t平安银行\t主板\t1991-04-03\t\\N"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_line_and_value() {
+        let told = read_text("ts_code,list_date\n000001.SZ,19910403\n000002.SZ,soon\n").unwrap_err();
+        assert!(told.contains("line 3") && told.contains("soon"), "{told}");
+        assert!(read_text("a,b\n1,2\n").unwrap_err().contains("ts_code"));
+        assert!(read_text("ts_code\n000001\n").unwrap_err().contains("line 2"));
+    }
+}

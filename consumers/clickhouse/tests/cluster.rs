@@ -1,0 +1,25 @@
+//! The schema for a cluster, before the engine's own parser: no cluster runs here.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod common;
+
+use sqep_clickhouse::{Config, STATEMENTS, Store, statements};
+use sqep_testkit::TestClickHouse;
+
+#[test]
+fn every_statement_for_a_cluster_is_one_the_engine_can_read() {
+    let server = TestClickHouse::start().unwrap();
+    let config = Config { cluster: "main".to_owned(), ..common::config(&server) };
+    let store = Store::new(config).unwrap();
+    let all: Vec<_> = STATEMENTS.iter().flat_map(|script| statements(script, &store).unwrap()).collect();
+    assert!(all.len() > 40, "{}", all.len());
+    for sql in &all {
+        let quoted = sql.replace('\\', "\\\\").replace('\'', "\\'");
+        let read = server.ask(&format!("SELECT formatQuerySingleLine('{quoted}')")).unwrap();
+        assert!(read.contains("ON CLUSTER"), "{read}");
+    }
+    let distributed = all.iter().filter(|sql| sql.contains("Distributed('main'")).count();
+    let replicated = all.iter().filter(|sql| sql.contains("ENGINE = ReplicatedReplacingMergeTree(")).count();
+    assert_eq!((distributed, replicated), (9, 11), "nine kinds are cut, the mark and the symbols are whole");
+}

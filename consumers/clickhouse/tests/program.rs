@@ -1,0 +1,159 @@
+//! The program itself, between a Redis and a database of the test's own.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use common::stream::{bars, publish};
+use sqep::{DayBar, Kind, Record};
+use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap};
+
+fn command(redis: &str, server: &TestClickHouse, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sqep-clickhouse"));
+    command.args(["--set", &format!("redis.url={redis}"), "--set", "stream.kind=bar:1d"]);
+    command.args(["--set", "reader.start=earliest"]);
+    for setting in server.settings() {
+        command.args(["--set", &setting]);
+    }
+    command.env("SQEP__CLICKHOUSE__PASSWORD", server.user().1).args(more);
+    command
+}
+
+fn run(redis: &TestRedis, server: &TestClickHouse, more: &[&str]) -> Output {
+    command(&redis.url(), server, more).output().unwrap()
+}
+
+/// The last line of the log, where an error of a start is told.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+fn count(server: &TestClickHouse, table: &str) -> String {
+    server.ask(&format!("SELECT count() FROM {table}")).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_becomes_a_table_and_a_second_run_writes_nothing_new() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    let bars = bars(120);
+    publish(&redis, bars.clone()).await;
+    let first = run(&redis, &server, &["--once"]);
+    assert!(first.status.success(), "{}", said(&first));
+    let expected: BTreeMap<_, _> = bars.iter().map(|bar| (bar.key(), *bar)).collect();
+    let found = common::held::<DayBar>(&server, Kind::BarDay).unwrap();
+    assert_eq!(found.into_iter().map(|(key, (_, bar))| (key, bar)).collect::<BTreeMap<_, _>>(), expected);
+    let sources = server.ask("SELECT DISTINCT source FROM bar_1d").unwrap();
+    assert_eq!(sources, "market\n");
+    assert_eq!(count(&server, "symbol"), "40");
+    let rows = count(&server, "bar_1d");
+    let second = run(&redis, &server, &["--once"]);
+    assert!(second.status.success(), "{}", said(&second));
+    assert_eq!(count(&server, "bar_1d"), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_writes_nothing() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    let checked = run(&redis, &server, &["--check"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    assert_eq!(server.ask("SHOW TABLES").unwrap(), "");
+    let migrated = run(&redis, &server, &["--migrate"]);
+    assert!(migrated.status.success(), "{}", said(&migrated));
+    let checked = run(&redis, &server, &["--check"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    assert_eq!(count(&server, "sqep_mark"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_start_cannot_do_without_is_told_in_one_line() {
+    let redis = TestRedis::start().await.unwrap();
+    let server = TestClickHouse::front(&[("FRONT_USER", "sqep"), ("FRONT_PASSWORD", "hunter2")]).unwrap();
+    let told = |output: Output, words: &[&str]| {
+        let line = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        assert!(!line.contains("hunter"), "{line}");
+    };
+    let wrong =
+        command(&redis.url(), &server, &["--once"]).env("SQEP__CLICKHOUSE__PASSWORD", "hunter3").output();
+    told(wrong.unwrap(), &["refuses user \"sqep\"", "clickhouse.password_file"]);
+    let nowhere = run(&redis, &server, &["--once", "--set", "clickhouse.database=nowhere"]);
+    told(nowhere, &["no database \"nowhere\"", "CREATE DATABASE nowhere"]);
+    server.fail(&[Mishap::Code { code: 497 }.befalls(1, "^CREATE")]).unwrap();
+    told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\"", "making sqep_schema"]);
+    server.fail(&[Mishap::Code { code: 497 }.befalls(1, "^INSERT INTO bar_1d")]).unwrap();
+    told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\" insert into bar_1d"]);
+    told(run(&redis, &server, &["--once", "--set", "clickhouse.url=tcp://h:9000"]), &["clickhouse.url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_program_is_left_alone() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    assert!(run(&redis, &server, &["--migrate"]).status.success());
+    server.ask("INSERT INTO sqep_schema (number, file) VALUES (999, 'future')").unwrap();
+    let newer = run(&redis, &server, &["--once"]);
+    assert_eq!(newer.status.code(), Some(2));
+    assert!(said(&newer).contains("schema 999"), "{}", said(&newer));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_another_shape_is_told_by_its_column() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    server
+        .ask(
+            "CREATE TABLE bar_1d (symbol Int32, frame Date, open Float32) ENGINE = MergeTree ORDER BY symbol",
+        )
+        .unwrap();
+    let other = run(&redis, &server, &["--once"]);
+    let told = said(&other);
+    assert_eq!(other.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("table bar_1d") && told.contains("\"open\" is Float32, expected Float64"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_securities_gives_them_their_names() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("stock_basic.csv");
+    std::fs::write(&list, "ts_code,name,market,list_date,delist_date\n000001.SZ,平安银行,主板,19910403,\n")
+        .unwrap();
+    let listed = run(&redis, &server, &["--symbols", list.to_str().unwrap()]);
+    assert!(listed.status.success(), "{}", said(&listed));
+    let sql = "SELECT code, name, board, list_date, delist_date FROM symbols WHERE symbol = 2000001";
+    assert_eq!(server.ask(sql).unwrap(), "000001.SZ\t平安银行\t主板\t1991-04-03\t\\N\n");
+    // Its bars come later and know less.
+    server.ask("INSERT INTO symbol (symbol, code, version) VALUES (2000001, '000001.SZ', 0)").unwrap();
+    server.ask("SYSTEM RELOAD DICTIONARY symbols").unwrap();
+    assert_eq!(server.ask(sql).unwrap(), "000001.SZ\t平安银行\t主板\t1991-04-03\t\\N\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let (redis, mut server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    let bars = bars(20);
+    publish(&redis, bars.clone()).await;
+    server.kill().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let child =
+        command(&redis.url(), &server, &["--once"]).stderr(std::fs::File::create(&log).unwrap()).spawn();
+    let mut child = child.unwrap();
+    while !std::fs::read_to_string(&log).unwrap().contains("asking for the mark again") {
+        assert!(child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(&log).unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.restart().unwrap();
+    assert!(child.wait().unwrap().success(), "{}", std::fs::read_to_string(&log).unwrap());
+    let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
+    assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
+}

@@ -1,0 +1,185 @@
+//! The views on values known by hand.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod common;
+
+use chrono::{NaiveDate, NaiveDateTime};
+use common::{sink, write};
+use sqep::{DayBar, Kind, MinuteBar, RefDay, Symbol, kind::Grid};
+use sqep_testkit::TestClickHouse;
+
+const MINUTE: Kind = Kind::BarMinute(Grid::M1);
+
+fn symbol(text: &str) -> Symbol {
+    text.parse().unwrap()
+}
+
+fn date(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// A bar around `close`, one yuan up and down.
+fn day(code: &str, frame: &str, close: f64, adjust: Option<f64>) -> DayBar {
+    DayBar {
+        symbol: symbol(code),
+        frame: date(frame),
+        open: close - 0.5,
+        high: close + 1.0,
+        low: close - 1.0,
+        close,
+        vol: 100.0,
+        amount: Some(close * 100.0),
+        adjust,
+        st: Some(false),
+        buy_limit: Some(close + 2.0),
+        sell_limit: Some(close - 2.0),
+    }
+}
+
+fn minute(code: &str, frame: &str, close: f64, amount: Option<f64>) -> MinuteBar {
+    MinuteBar {
+        symbol: symbol(code),
+        frame: NaiveDateTime::parse_from_str(frame, "%Y-%m-%d %H:%M").unwrap(),
+        open: close - 0.25,
+        high: close + 0.5,
+        low: close - 0.5,
+        close,
+        vol: 10.0,
+        amount,
+    }
+}
+
+/// A security whose price halves and factor doubles on 3 January; another that was not traded that day.
+async fn days(server: &TestClickHouse) {
+    let mut sink = sink::<DayBar>(server, Kind::BarDay);
+    let bars = [
+        (day("000001.SZ", "2025-01-02", 10.0, Some(2.0)), 1),
+        (day("000001.SZ", "2025-01-03", 9.0, Some(4.0)), 2),
+        (day("000001.SZ", "2025-01-03", 5.0, Some(4.0)), 3),
+        (day("000001.SZ", "2025-01-06", 6.0, Some(4.0)), 4),
+        (day("600000.SH", "2025-01-02", 20.0, None), 4),
+        (day("600000.SH", "2025-01-06", 22.0, None), 4),
+    ];
+    write(&mut sink, &bars).await.unwrap();
+}
+
+fn ask(server: &TestClickHouse, sql: &str) -> Vec<String> {
+    server.ask(sql).unwrap().lines().map(|line| line.replace('\t', " ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_current_row_is_that_of_the_highest_version_and_prices_adjust_both_ways() {
+    let server = TestClickHouse::start().unwrap();
+    days(&server).await;
+    let of = |view: &str, more: &str| {
+        ask(
+            &server,
+            &format!(
+                "SELECT frame, open, close, buy_limit{more} FROM {view} WHERE symbol = 2000001 ORDER BY frame"
+            ),
+        )
+    };
+    assert_eq!(
+        of("bar_1d_current", ", version"),
+        ["2025-01-02 9.5 10 12 1", "2025-01-03 4.5 5 7 3", "2025-01-06 5.5 6 8 4"]
+    );
+    assert_eq!(of("bar_1d_hfq", ""), ["2025-01-02 19 20 24", "2025-01-03 18 20 28", "2025-01-06 22 24 32"]);
+    assert_eq!(
+        of("bar_1d_qfq(as_of = '2025-01-06')", ""),
+        ["2025-01-02 4.75 5 6", "2025-01-03 4.5 5 7", "2025-01-06 5.5 6 8"]
+    );
+    assert_eq!(of("bar_1d_qfq(as_of = '2025-01-02')", ""), ["2025-01-02 9.5 10 12"]);
+    let unknown = ask(&server, "SELECT close FROM bar_1d_hfq WHERE symbol = 1600000 LIMIT 1");
+    assert_eq!(unknown, ["\\N"], "no factor is no price, never the raw one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_across_the_market_has_names_and_changes_on_one_footing() {
+    let server = TestClickHouse::start().unwrap();
+    days(&server).await;
+    server
+        .ask("INSERT INTO symbol (symbol, code, name, version) VALUES (2000001, '000001.SZ', '平安银行', 1)")
+        .unwrap();
+    server.ask("SYSTEM RELOAD DICTIONARY symbols").unwrap();
+    assert_eq!(
+        ask(
+            &server,
+            "SELECT code, name, close, close_before, round(change, 6) FROM bar_1d_on(day = '2025-01-03')"
+        ),
+        ["000001.SZ 平安银行 5 5 0"]
+    );
+    assert_eq!(
+        ask(
+            &server,
+            "SELECT code, close, round(change, 6) FROM bar_1d_on(day = '2025-01-06') ORDER BY symbol"
+        ),
+        ["600000.SH 22 \\N", "000001.SZ 6 0.2"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_has_the_factor_known_by_then_and_limits_of_its_own_day_only() {
+    let server = TestClickHouse::start().unwrap();
+    days(&server).await;
+    // Before the open of the 7th its limits are known, its bar is not; of the 8th nothing is known.
+    let known = RefDay {
+        symbol: symbol("000001.SZ"),
+        frame: date("2025-01-07"),
+        adjust: Some(8.0),
+        st: Some(true),
+        buy_limit: Some(6.6),
+        sell_limit: Some(5.4),
+    };
+    write(&mut sink::<RefDay>(&server, Kind::RefDay), &[(known, 5)]).await.unwrap();
+    let minutes = ["2025-01-01 10:00", "2025-01-03 10:00", "2025-01-07 10:00", "2025-01-08 10:00"];
+    let bars = minutes.map(|frame| (minute("000001.SZ", frame, 5.0, None), 6));
+    write(&mut sink::<MinuteBar>(&server, MINUTE), &bars).await.unwrap();
+    assert_eq!(
+        ask(
+            &server,
+            "SELECT frame, close, adjust, close_hfq, st, buy_limit, sell_limit FROM bar_1m_day ORDER BY frame"
+        ),
+        [
+            "2025-01-01 10:00:00 5 \\N \\N \\N \\N \\N",
+            "2025-01-03 10:00:00 5 4 20 false 7 3",
+            "2025-01-07 10:00:00 5 8 40 true 6.6 5.4",
+            "2025-01-08 10:00:00 5 8 40 \\N \\N \\N",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn longer_bars_end_where_their_label_says_and_the_auction_is_in_the_first() {
+    let server = TestClickHouse::start().unwrap();
+    let at = |minute_of_day: u32| format!("2025-01-03 {:02}:{:02}", minute_of_day / 60, minute_of_day % 60);
+    // 09:30, 09:31 to 11:30, 13:01 to 15:00; the price is the minute of the day.
+    let labels: Vec<u32> = (570..=690).chain(781..=900).collect();
+    let bars: Vec<_> = labels
+        .iter()
+        .map(|&label| (minute("000001.SZ", &at(label), f64::from(label), (label != 900).then_some(1.5)), 6))
+        .collect();
+    write(&mut sink::<MinuteBar>(&server, MINUTE), &bars).await.unwrap();
+    let of = |minutes: u32| {
+        let what = "formatDateTime(frame, '%H:%i'), open, high, low, close, vol, amount";
+        ask(&server, &format!("SELECT {what} FROM bar_1m_to_{minutes}m ORDER BY frame"))
+    };
+    assert_eq!(
+        of(60),
+        [
+            "10:30 569.75 630.5 569.5 630 610 91.5",
+            "11:30 630.75 690.5 630.5 690 600 90",
+            "14:00 780.75 840.5 780.5 840 600 90",
+            "15:00 840.75 900.5 840.5 900 600 \\N",
+        ]
+    );
+    for (minutes, grid) in [(5, Grid::M5), (15, Grid::M15), (30, Grid::M30)] {
+        let rows = of(minutes);
+        let expected: Vec<_> = (0..1440).filter(|&label| grid.is_label(label)).map(at).collect();
+        let found: Vec<_> = rows.iter().map(|row| format!("2025-01-03 {}", &row[..5])).collect();
+        assert_eq!(found, expected);
+        assert!(rows[0].contains(" 569.75 "), "the auction opens the first: {}", rows[0]);
+    }
+    assert_eq!(of(5)[0], "09:35 569.75 575.5 569.5 575 60 9");
+    assert_eq!(of(5)[1], "09:40 575.75 580.5 575.5 580 50 7.5");
+}

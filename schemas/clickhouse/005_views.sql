@@ -1,0 +1,154 @@
+-- The current row of each key. A key never leaves its partition, so that partitions need not be merged with each other.
+CREATE OR REPLACE VIEW bar_1d_current AS
+SELECT * FROM bar_1d FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW ref_1d_current AS
+SELECT * FROM ref_1d FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW bar_1m_current AS
+SELECT * FROM bar_1m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW bar_5m_current AS
+SELECT * FROM bar_5m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW bar_15m_current AS
+SELECT * FROM bar_15m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW bar_30m_current AS
+SELECT * FROM bar_30m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW bar_60m_current AS
+SELECT * FROM bar_60m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW feature_1d_current AS
+SELECT * FROM feature_1d FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+CREATE OR REPLACE VIEW feature_1m_current AS
+SELECT * FROM feature_1m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- Backward-adjusted prices (hfq): the past keeps its numbers. Null where the factor is unknown, never a made-up one.
+CREATE OR REPLACE VIEW bar_1d_hfq AS
+SELECT symbol, frame, open * adjust AS open, high * adjust AS high, low * adjust AS low, close * adjust AS close,
+       vol, amount, adjust, st, buy_limit * adjust AS buy_limit, sell_limit * adjust AS sell_limit
+FROM {database}.bar_1d_current;
+
+-- Forward-adjusted prices (qfq): the prices of the day as_of keep theirs, and nothing later is looked at.
+-- SELECT * FROM bar_1d_qfq(as_of = '2025-06-30') WHERE symbol = 2000001
+CREATE OR REPLACE VIEW bar_1d_qfq AS
+SELECT bar.symbol AS symbol, bar.frame AS frame,
+       open * ratio AS open, high * ratio AS high, low * ratio AS low, close * ratio AS close,
+       vol, amount, adjust, st, buy_limit * ratio AS buy_limit, sell_limit * ratio AS sell_limit
+FROM (
+    SELECT *, adjust / last.adjust_as_of AS ratio
+    FROM {database}.bar_1d_current AS bar
+    LEFT JOIN (
+        SELECT symbol, argMax(adjust, frame) AS adjust_as_of
+        FROM {database}.bar_1d_current
+        WHERE frame <= {as_of:Date}
+        GROUP BY symbol
+    ) AS last ON bar.symbol = last.symbol
+    WHERE frame <= {as_of:Date}
+) AS bar;
+
+-- What is known of each day, from its bar or from before its first bar: the newest word on each.
+CREATE OR REPLACE VIEW day_facts AS
+SELECT symbol, frame, argMax(adjust, version) AS adjust, argMax(st, version) AS st,
+       argMax(buy_limit, version) AS buy_limit, argMax(sell_limit, version) AS sell_limit
+FROM (
+    SELECT symbol, frame, adjust, st, buy_limit, sell_limit, version FROM {database}.bar_1d_current
+    UNION ALL
+    SELECT symbol, frame, adjust, st, buy_limit, sell_limit, version FROM {database}.ref_1d_current
+)
+GROUP BY symbol, frame;
+
+-- Minute bars with the day's factor, ST and limits. The factor is that of the last day known by then; ST and limits are
+-- of the very day or null, since yesterday's are wrong today.
+CREATE OR REPLACE VIEW bar_1m_day AS
+SELECT bar.symbol AS symbol, bar.frame AS frame, bar.open AS open, bar.high AS high, bar.low AS low, bar.close AS close,
+       bar.vol AS vol, bar.amount AS amount, day.adjust AS adjust, bar.close * day.adjust AS close_hfq,
+       if(day.frame = bar.day, day.st, NULL) AS st,
+       if(day.frame = bar.day, day.buy_limit, NULL) AS buy_limit,
+       if(day.frame = bar.day, day.sell_limit, NULL) AS sell_limit
+FROM (SELECT *, toDate(frame) AS day FROM {database}.bar_1m_current) AS bar
+ASOF LEFT JOIN {database}.day_facts AS day ON bar.symbol = day.symbol AND bar.day >= day.frame;
+
+-- Longer bars from one-minute ones: labelled by their end, the opening auction (09:30) in the first of them, amount null
+-- where one of its parts is. A bucket whose day is not over holds what there is so far.
+CREATE OR REPLACE VIEW bar_1m_to_5m AS
+SELECT symbol, day + INTERVAL label MINUTE AS frame,
+       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
+       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
+FROM (
+    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
+           toStartOfDay(frame) AS day,
+           toHour(frame) * 60 + toMinute(frame) AS minute,
+           if(minute <= 690, 570, 780) AS start,
+           start + intDiv(greatest(minute - start, 1) + 4, 5) * 5 AS label
+    FROM {database}.bar_1m_current
+)
+GROUP BY symbol, day, label;
+
+CREATE OR REPLACE VIEW bar_1m_to_15m AS
+SELECT symbol, day + INTERVAL label MINUTE AS frame,
+       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
+       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
+FROM (
+    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
+           toStartOfDay(frame) AS day,
+           toHour(frame) * 60 + toMinute(frame) AS minute,
+           if(minute <= 690, 570, 780) AS start,
+           start + intDiv(greatest(minute - start, 1) + 14, 15) * 15 AS label
+    FROM {database}.bar_1m_current
+)
+GROUP BY symbol, day, label;
+
+CREATE OR REPLACE VIEW bar_1m_to_30m AS
+SELECT symbol, day + INTERVAL label MINUTE AS frame,
+       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
+       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
+FROM (
+    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
+           toStartOfDay(frame) AS day,
+           toHour(frame) * 60 + toMinute(frame) AS minute,
+           if(minute <= 690, 570, 780) AS start,
+           start + intDiv(greatest(minute - start, 1) + 29, 30) * 30 AS label
+    FROM {database}.bar_1m_current
+)
+GROUP BY symbol, day, label;
+
+CREATE OR REPLACE VIEW bar_1m_to_60m AS
+SELECT symbol, day + INTERVAL label MINUTE AS frame,
+       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
+       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
+FROM (
+    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
+           toStartOfDay(frame) AS day,
+           toHour(frame) * 60 + toMinute(frame) AS minute,
+           if(minute <= 690, 570, 780) AS start,
+           start + intDiv(greatest(minute - start, 1) + 59, 60) * 60 AS label
+    FROM {database}.bar_1m_current
+)
+GROUP BY symbol, day, label;
+
+-- A day across the market, each security with its name and its close before, on the same footing as the day's prices.
+-- SELECT * FROM bar_1d_on(day = '2025-06-30') ORDER BY change DESC
+CREATE OR REPLACE VIEW bar_1d_on AS
+SELECT bar.symbol AS symbol,
+       dictGetOrDefault('{database}.symbols', 'code', toUInt64(bar.symbol), '') AS code,
+       dictGetOrDefault('{database}.symbols', 'name', toUInt64(bar.symbol), '') AS name,
+       bar.frame AS frame, bar.open AS open, bar.high AS high, bar.low AS low, bar.close AS close,
+       bar.vol AS vol, bar.amount AS amount, bar.st AS st, bar.buy_limit AS buy_limit, bar.sell_limit AS sell_limit,
+       nullIf(before.close, 0) * before.adjust / bar.adjust AS close_before,
+       bar.close / close_before - 1 AS change
+FROM (SELECT * FROM {database}.bar_1d_current WHERE frame = {day:Date}) AS bar
+LEFT JOIN (
+    -- A year and a bit: who was suspended for longer has no change.
+    -- Together: a close without its factor must not meet that of another day.
+    SELECT symbol, tupleElement(last, 1) AS close, tupleElement(last, 2) AS adjust
+    FROM (
+        SELECT symbol, argMax((close, adjust), frame) AS last
+        FROM {database}.bar_1d_current
+        WHERE frame < {day:Date} AND frame >= {day:Date} - 400
+        GROUP BY symbol
+    )
+) AS before ON bar.symbol = before.symbol;
