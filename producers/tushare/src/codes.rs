@@ -2,32 +2,25 @@
 //!
 //! Knows which API has them, under which number, and how many rows make a day; must not know what becomes of them.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use sqep::{
-    Chunk, DayBar, Kind, MinuteBar, Symbol,
-    symbol::{Aliases, Class},
-};
+use sqep::{Chunk, DayBar, Kind, MinuteBar, Symbol, symbol::Class};
 
 use crate::{
     client::{ApiError, Table},
-    gaps::Part,
+    code_gaps::Part,
     halts::Halts,
     judge::judge,
     market::Ground,
     parse::{Bar, Parsed, Scale, bars},
     plan::{Dataset, Range},
-    tables::minutes_api,
     universe::Codes,
     weigh::{self, Days, Lack, Terms},
 };
 
 /// Minutes of a session; the opening auction has none of its own in all grids but the shortest.
 const SESSION_MINUTES: u32 = 240;
-
-/// Former numbers.
-static ALIASES: LazyLock<Aliases> = LazyLock::new(Aliases::published);
 
 /// A range of a code, as it is handed over.
 #[derive(Debug)]
@@ -36,6 +29,8 @@ pub struct Answer<R> {
     pub chunk: Chunk<R>,
     /// How whole its days are.
     pub days: Days,
+    /// Whether an answer was refused as a whole: no day of it is done.
+    pub withheld: bool,
 }
 
 /// What is asked for.
@@ -86,17 +81,17 @@ async fn fetch<R: Bar>(
 ) -> Result<Answer<R>, ApiError> {
     let (mut fresh, mut asked) = (question.fresh, 0);
     loop {
-        let mut chunk = Chunk::empty("");
+        let (mut chunk, mut withheld) = (Chunk::empty(""), false);
         for table in ask(ground, question, fresh).await? {
             let mut parsed = bars::<R>(&table, scale, &ground.universe.codes, None);
-            judge(&mut parsed.chunk, kind, ground.calendar);
+            withheld |= judge(&mut parsed.chunk, kind, ground.calendar);
             append(&mut chunk, parsed);
         }
         let days = days(ground, question, &chunk).await?;
         (fresh, asked) = (true, asked + 1);
         let terms = Terms { over: question.over, recent: NaiveDate::MAX };
         if asked >= question.tries || weigh::weigh(&days, question.first_row, terms).missing.is_empty() {
-            return Ok(Answer { chunk: within(chunk, question.range), days });
+            return Ok(Answer { chunk: within(chunk, question.range), days, withheld });
         }
     }
 }
@@ -119,21 +114,17 @@ async fn ask(ground: &Ground<'_>, question: Question<'_>, fresh: bool) -> Result
     let current = codes.current(question.symbol);
     let mut tables = Vec::new();
     for (number, range) in numbers(codes, current, question.range) {
-        let table = ask_as(ground, question.dataset, number, range, fresh).await?;
-        let table = if table.rows.is_empty() && number != current {
-            ask_as(ground, question.dataset, current, range, fresh).await?
-        } else {
-            table
-        };
+        let of = async |number| ground.tables.of_code(question.dataset, number, range, fresh).await;
+        let table = of(number).await?;
+        let table = if table.rows.is_empty() && number != current { of(current).await? } else { table };
         tables.push(table);
     }
     Ok(tables)
 }
 
 /// The numbers of a security over some days, by day.
-fn numbers(codes: &Codes, current: Symbol, range: Range) -> Vec<(Symbol, Range)> {
-    let known = ALIASES.former(current).filter(|&(former, _)| codes.current(former) == current);
-    let Some((former, since)) = known.filter(|&(_, since)| range.from < since) else {
+pub(crate) fn numbers(codes: &Codes, current: Symbol, range: Range) -> Vec<(Symbol, Range)> {
+    let Some((former, since)) = codes.former(current).filter(|&(_, since)| range.from < since) else {
         return vec![(current, range)];
     };
     let mut numbers = vec![(former, Range { to: range.to.min(since.pred_opt().unwrap_or(since)), ..range })];
@@ -141,24 +132,6 @@ fn numbers(codes: &Codes, current: Symbol, range: Range) -> Vec<(Symbol, Range)>
         numbers.push((current, Range { from: since, ..range }));
     }
     numbers
-}
-
-async fn ask_as(
-    ground: &Ground<'_>,
-    dataset: Dataset,
-    symbol: Symbol,
-    Range { from, to }: Range,
-    fresh: bool,
-) -> Result<Table, ApiError> {
-    match dataset {
-        Dataset::Minutes(grid) => {
-            ground.tables.minutes(minutes_api(false), grid, symbol, from, to, fresh).await
-        }
-        Dataset::IndexMinutes(grid) => {
-            ground.tables.minutes(minutes_api(true), grid, symbol, from, to, fresh).await
-        }
-        _ => ground.tables.index(symbol, from, to, fresh).await,
-    }
 }
 
 /// Leaves out rows of days that were not asked for.
@@ -172,7 +145,7 @@ fn within<R: Bar>(mut chunk: Chunk<R>, range: Range) -> Chunk<R> {
     chunk
 }
 
-/// Which days are not whole, but for those on which the security was not listed or was suspended.
+/// Which days are whole, and which are not though the security was listed and not suspended.
 async fn days<R: Bar>(
     ground: &Ground<'_>,
     question: Question<'_>,
@@ -184,18 +157,26 @@ async fn days<R: Bar>(
     let stock = symbol.class() == Class::Stock;
     let listed = stock && !ground.universe.is_empty();
     let first_row = counts.keys().copied().find(|day| question.range.holds(*day));
-    let mut days = Days { first_row, listed, lacks: BTreeMap::new() };
-    let of = rows_of_day(dataset);
+    let mut days = Days { first_row, listed, ..Days::default() };
+    let (of, mut run) = (rows_of_day(dataset), false);
     for day in ground.universe.sessions(ground.calendar, from, to) {
         let count = counts.get(&day).copied().unwrap_or_default();
         let expected = !listed || ground.universe.is_listed(current, day);
-        if !expected || (count.rows >= of && count.ends) {
+        let whole = count.rows >= of && count.ends;
+        match days.whole.last_mut().filter(|_| run) {
+            Some(last) if whole => last.to = day,
+            _ if whole => days.whole.push(Range { from: day, to: day }),
+            _ => {}
+        }
+        run = whole;
+        if !expected || whole {
             continue;
         }
         let mut lack = Lack { part: Part { rows: count.rows, of }, halted: false };
         if stock {
             let halts = question.halts.of(ground, day).await?;
             if count.rows == 0 && halts.whole.contains(&current) {
+                days.suspended.insert(day);
                 continue;
             }
             lack.halted = count.rows > 0 && halts.any.contains(&current);

@@ -11,6 +11,7 @@ pub use sqep::app::{AliasChoice, SymbolSettings};
 use sqep::{
     Kind, Symbol,
     app::{CalendarSettings, HttpSettings, Outward, PublishSettings},
+    kind::NotSent,
     meter::Meters,
     redis::{RedisSettings, keys::StreamSettings},
     symbol::Class,
@@ -183,6 +184,9 @@ impl FetchSettings {
         }
         for symbol in &self.symbols {
             symbol.parse::<Symbol>().map_err(|error| anyhow::anyhow!("fetch.symbols: {error}"))?;
+        }
+        if kind.is_feature() {
+            bail!(NotSent(kind));
         }
         if kind == Kind::BarDay && !self.stocks && !self.funds && self.indices.is_empty() {
             bail!("fetch.stocks, fetch.funds and fetch.indices name nothing to fetch");

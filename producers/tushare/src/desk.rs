@@ -1,7 +1,7 @@
 //! What a source works with, and what there is to do by now. Knows settings, sessions and the clock; must not know what was
 //! begun nor what is handed over.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sqep::{Calendar, Kind, kind::Grid};
@@ -9,10 +9,9 @@ use sqep::{Calendar, Kind, kind::Grid};
 use crate::{
     config::FetchSettings,
     gaps::Gaps,
+    handed::Handed,
     live,
     plan::{Planner, Range, Scope, Work},
-    range::Ranges,
-    state::DayState,
     tables::Tables,
     universe::Universe,
 };
@@ -38,15 +37,10 @@ pub struct Desk {
 
 impl Desk {
     /// What there is to do of a span, given what is done.
-    pub fn plan(
-        &self,
-        universe: &Universe,
-        span: Range,
-        days: &BTreeMap<String, DayState>,
-        ranges: &BTreeMap<String, Ranges>,
-    ) -> Vec<Work> {
+    pub fn plan(&self, universe: &Universe, span: Range, handed: &Handed) -> Vec<Work> {
         let sessions = universe.sessions(&self.calendar, span.from, span.to);
         let scope = Scope::new(self.kind, &self.settings, universe, span);
+        let (days, ranges) = (&handed.days, &handed.ranges);
         let planner =
             Planner { scope: &scope, sessions: &sessions, rows_max: self.minute_rows_max, days, ranges };
         let now = self.tables.now();

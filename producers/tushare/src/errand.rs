@@ -1,5 +1,7 @@
-//! What a source is to do, and how patient it is with what is missing. Knows the errand and a time; must not know what was
-//! done nor the service.
+//! What a source is to do, and how patient it is with what is missing. Knows the errand and a time; must not know what
+//! was done nor the service.
+
+use std::collections::BTreeSet;
 
 use chrono::{Days, NaiveDate, NaiveDateTime, Timelike};
 
@@ -13,15 +15,45 @@ use crate::{
 pub enum Errand {
     /// The days of a span that are not done, and then no more.
     Span(Range),
-    /// These days once more, whether done or not, and then no more.
-    Again(Vec<Work>),
-    /// The same, and of these days every row once more: its values may be others by now.
+    /// Days once more, and then no more.
+    Again {
+        /// On which something is missing.
+        holes: Vec<Work>,
+        /// Of which the record was lost.
+        lost: BTreeSet<Work>,
+    },
+    /// These days once more, whether done or not, and then no more: of these days every row once more: its values may
+    /// be others by now.
     Anew(Vec<Work>),
     /// What is due, for ever.
     Daemon,
 }
 
 impl Errand {
+    /// Whether no answer counts that was kept. What was asked for before is asked for anew, unless only its record was
+    /// lost.
+    pub(crate) fn is_fresh(&self, work: &Work, tries: u32) -> bool {
+        match self {
+            Errand::Again { .. } => !self.is_lost(work),
+            Errand::Anew(_) => true,
+            Errand::Span(_) | Errand::Daemon => tries > 0,
+        }
+    }
+
+    /// Whether only the record of some work was lost: its rows are on the stream.
+    pub(crate) fn is_lost(&self, work: &Work) -> bool {
+        matches!(self, Errand::Again { lost, .. } if lost.contains(work))
+    }
+
+    /// The work, where it is not found out by the days that are done.
+    pub fn works(&self) -> Option<Vec<Work>> {
+        match self {
+            Errand::Again { holes, lost } => Some(holes.iter().chain(lost).copied().collect()),
+            Errand::Anew(works) => Some(works.clone()),
+            Errand::Span(_) | Errand::Daemon => None,
+        }
+    }
+
     /// The last day whose rows do not come by themselves any more. A daemon can wait until the next noon.
     pub(crate) fn over(&self, now: NaiveDateTime) -> NaiveDate {
         let days = if *self == Errand::Daemon && now.hour() < 12 { 2 } else { 1 };

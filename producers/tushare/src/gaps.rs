@@ -1,27 +1,29 @@
 //! The gap ledger: what was expected of each day, what came, and what is missing why.
 //!
-//! Knows one small file a day, or a code, in the state directory, replaced as a whole; must not know the service. It is a report: what
-//! is published is told by the cursor alone.
+//! Knows one small file a day, or a code, in the state directory, replaced as a whole; must not know the service. It is
+//! a report: what is published is told by the cursor alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, fs, io,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqep::Symbol;
+use sqep::{Kind, Symbol};
 
 use crate::{
+    code_gaps::CodeGaps,
     complete::{Count, Why},
+    plan::{Dataset, Work},
+    range::Range,
     symbols::Symbols,
 };
 
 /// Securities named in a line; the rest is counted.
-const NAMED_MAX: usize = 5;
+pub(crate) const NAMED_MAX: usize = 5;
 
 /// What a day lacks that nobody lists the securities of, until it was answered twice the same.
 pub(crate) const CONFIRMATION: &str = "confirmation";
@@ -124,90 +126,6 @@ fn named(of: &Symbols) -> String {
     }
 }
 
-/// Rows that are there, of those that should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// There.
-    pub rows: usize,
-    /// What a whole day has at least.
-    pub of: usize,
-}
-
-/// A security that is asked for by code, and the days that are not whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeGaps {
-    /// The dataset, as its cursor fields name it.
-    pub dataset: String,
-    /// The security.
-    pub symbol: String,
-    /// Sessions without all of their rows, which nothing explains.
-    pub missing: BTreeSet<NaiveDate>,
-    /// Of those, the ones that have some of them.
-    #[serde(default)]
-    pub part: BTreeMap<NaiveDate, Part>,
-    /// Sessions that a suspension for a part of the day explains.
-    #[serde(default)]
-    pub halted: BTreeMap<NaiveDate, Part>,
-}
-
-impl CodeGaps {
-    /// Of one security.
-    pub fn new(
-        dataset: &str,
-        symbol: Symbol,
-        missing: &BTreeMap<NaiveDate, Part>,
-        halted: BTreeMap<NaiveDate, Part>,
-    ) -> CodeGaps {
-        let part = missing.iter().filter(|(_, part)| part.rows > 0).map(|(&day, &part)| (day, part));
-        CodeGaps {
-            dataset: dataset.to_owned(),
-            symbol: symbol.to_string(),
-            missing: missing.keys().copied().collect(),
-            part: part.collect(),
-            halted,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.halted.is_empty()
-    }
-
-    /// Takes over what is known of days that were not asked for.
-    fn keep(&mut self, known: CodeGaps, asked: &RangeInclusive<NaiveDate>) {
-        let kept = |day: &NaiveDate| !asked.contains(day);
-        self.missing.extend(known.missing.into_iter().filter(kept));
-        self.part.extend(known.part.into_iter().filter(|(day, _)| kept(day)));
-        self.halted.extend(known.halted.into_iter().filter(|(day, _)| kept(day)));
-    }
-}
-
-impl fmt::Display for CodeGaps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CodeGaps { dataset, symbol, missing, part, halted } = self;
-        let told = |day: &NaiveDate, part: Option<&Part>| match part {
-            Some(Part { rows, of }) => format!("{day} ({rows} of {of} rows)"),
-            None => day.to_string(),
-        };
-        write!(f, "{symbol} {dataset}: missing {}", missing.len())?;
-        days(f, missing.iter().map(|day| told(day, part.get(day))))?;
-        if !halted.is_empty() {
-            write!(f, "; suspended for a part of the day {}", halted.len())?;
-            days(f, halted.iter().map(|(day, part)| told(day, Some(part))))?;
-        }
-        Ok(())
-    }
-}
-
-/// The first few of some days; the rest is counted.
-fn days(f: &mut fmt::Formatter<'_>, texts: impl ExactSizeIterator<Item = String>) -> fmt::Result {
-    let more = texts.len().saturating_sub(NAMED_MAX);
-    let named: Vec<String> = texts.take(NAMED_MAX).collect();
-    if !named.is_empty() {
-        write!(f, ": {}", named.join(" "))?;
-    }
-    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
-}
-
 /// The ledger in its folder.
 #[derive(Debug, Clone)]
 pub struct Gaps {
@@ -216,7 +134,7 @@ pub struct Gaps {
 
 impl Gaps {
     /// The ledger of one stream, below the state directory.
-    pub fn new(state: &Path, prefix: &str, kind: sqep::Kind) -> Gaps {
+    pub fn new(state: &Path, prefix: &str, kind: Kind) -> Gaps {
         Gaps { folder: state.join("gaps").join(prefix).join(kind.table()) }
     }
 
@@ -233,24 +151,65 @@ impl Gaps {
         self.folder.join("codes")
     }
 
-    /// Takes note of the days that are not whole of a code, among those that were asked for.
-    pub fn put_code(&self, mut gaps: CodeGaps, asked: &RangeInclusive<NaiveDate>) -> anyhow::Result<()> {
-        let path = self.codes().join(format!("{}.json", gaps.symbol));
-        let known: Option<CodeGaps> = if path.exists() { Some(read(&path)?) } else { None };
-        if gaps.is_empty() && known.as_ref().is_none_or(CodeGaps::is_empty) {
-            return Ok(());
-        }
-        if let Some(known) = known {
-            gaps.keep(known, asked);
+    /// Takes note of the days of a code that were asked for; `apart` says whether a session lies between.
+    pub fn put_code(
+        &self,
+        mut gaps: CodeGaps,
+        asked: Range,
+        apart: impl Fn(Range) -> bool,
+    ) -> anyhow::Result<()> {
+        let path = self.path_of_code(&gaps.symbol);
+        if path.exists() {
+            gaps.keep(read(&path)?, asked, apart);
         }
         write(&path, &gaps)
     }
 
-    /// Every code of which days are not whole.
+    fn path_of_code(&self, symbol: &str) -> PathBuf {
+        self.codes().join(format!("{symbol}.json"))
+    }
+
+    /// Whether there is a record of some work.
+    pub fn knows(&self, work: &Work) -> bool {
+        match work {
+            Work::Day { dataset, day } => self.path(dataset.name(), *day).exists(),
+            Work::Range { symbol, .. } => self.path_of_code(&symbol.to_string()).exists(),
+            Work::Live { .. } => false,
+        }
+    }
+
+    /// Refuses a folder that cannot be written.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let probe = self.folder.join("probe.json.tmp");
+        let write = || fs::create_dir_all(&self.folder).and_then(|()| fs::write(&probe, "{}"));
+        write().and_then(|()| fs::remove_file(&probe)).with_context(|| {
+            format!("cannot write the gap ledger in {}: check fetch.state_dir", self.folder.display())
+        })
+    }
+
+    /// What is to be asked for again: days that are not whole, and days of codes.
+    pub fn holes(&self, kind: Kind) -> anyhow::Result<Vec<Work>> {
+        let datasets = [Dataset::Stocks, Dataset::Funds, Dataset::Ref];
+        let work = |gaps: &DayGaps| {
+            let dataset = datasets.into_iter().find(|dataset| dataset.name() == gaps.dataset)?;
+            Some(Work::Day { dataset, day: gaps.day })
+        };
+        let days = self.all()?;
+        let mut works: Vec<Work> = days.iter().filter(|gaps| !gaps.is_whole()).filter_map(work).collect();
+        for gaps in self.all_codes()? {
+            let symbol: Symbol =
+                gaps.symbol.parse().with_context(|| format!("gap ledger of {}", gaps.symbol))?;
+            let dataset = Dataset::of_code(kind, symbol);
+            let of_day = |day| Work::Range { dataset, symbol, from: day, to: day };
+            works.extend(gaps.wanted().into_iter().map(of_day));
+        }
+        Ok(works)
+    }
+
+    /// Every code of the ledger.
     pub fn all_codes(&self) -> anyhow::Result<Vec<CodeGaps>> {
         let mut found: Vec<CodeGaps> =
             files(&self.codes())?.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
-        found.retain(|gaps: &CodeGaps| !gaps.is_empty());
         found.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         Ok(found)
     }

@@ -67,6 +67,8 @@ pub struct Done<R> {
     pub chunk: Chunk<R>,
     /// How complete they are.
     pub found: Found,
+    /// Whether an answer was refused as a whole: then no cursor moves.
+    pub withheld: bool,
 }
 
 /// What was found out about the completeness of a piece of work.
@@ -82,14 +84,14 @@ pub enum Found {
 
 impl<R> From<codes::Answer<R>> for Done<R> {
     fn from(answer: codes::Answer<R>) -> Done<R> {
-        Done { chunk: answer.chunk, found: Found::Range(answer.days) }
+        Done { chunk: answer.chunk, found: Found::Range(answer.days), withheld: answer.withheld }
     }
 }
 
 impl<R> Done<R> {
     /// Work of another kind of stream, which no plan holds.
     fn nothing(work: &Work) -> Done<R> {
-        Done { chunk: Chunk::empty(&work.to_string()), found: Found::Nothing }
+        Done { chunk: Chunk::empty(&work.to_string()), found: Found::Nothing, withheld: false }
     }
 }
 
@@ -111,7 +113,8 @@ impl Job {
         let symbols: Vec<Symbol> = scope.codes.iter().map(|&(_, symbol)| symbol).collect();
         let lists = live::lists(&symbols, self.desk.live_rows_max);
         let chunk = live::minutes(&self.ground(), grid, lists, self.live, label).await?;
-        Ok(Done { chunk, found: Found::Nothing })
+        let withheld = chunk.cursor.is_empty();
+        Ok(Done { chunk, found: Found::Nothing, withheld })
     }
 
     fn question(&self, dataset: Dataset, symbol: Symbol, range: Range) -> Question<'_> {
@@ -132,7 +135,7 @@ impl Job {
         };
         let answer = market::fetch::<R>(&self.ground(), question).await?;
         let found = Found::Day(Box::new((answer.state, answer.gaps)));
-        Ok(Done { chunk: answer.chunk, found })
+        Ok(Done { chunk: answer.chunk, found, withheld: answer.withheld })
     }
 }
 

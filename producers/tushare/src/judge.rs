@@ -26,15 +26,16 @@ const IDLE_MINUTES_MIN: usize = 4;
 /// The service counts lots with two decimals and thousands of yuan with three.
 const QUANTA: Quanta = Quanta { vol: 1.0, amount: 1.0 };
 
-/// Sorts the bars of an answer and takes out what is none.
-pub fn judge<R: Bar>(chunk: &mut Chunk<R>, kind: Kind, calendar: &Calendar) {
+/// Sorts the bars of an answer and takes out what is none. Returns whether the answer as a whole was refused for its units:
+/// then nothing of it counts.
+pub fn judge<R: Bar>(chunk: &mut Chunk<R>, kind: Kind, calendar: &Calendar) -> bool {
     sort(chunk);
     if R::MINUTE {
         drop_idle(chunk);
     }
     let mut checker = Checker::new(calendar);
     sift(chunk, |record| checker.admit(record, kind).err());
-    units(chunk);
+    units(chunk)
 }
 
 /// Sorts by key and leaves one row a key: the same row again is skipped, of different ones the last stays.
@@ -103,7 +104,7 @@ fn retain<R: Record>(chunk: &mut Chunk<R>, keep: impl Fn(&R) -> bool) -> u64 {
 
 /// The unit alarm: over the answer as a whole, then over each security in it. One security of many proves nothing about
 /// the others.
-fn units<R: Bar>(chunk: &mut Chunk<R>) {
+fn units<R: Bar>(chunk: &mut Chunk<R>) -> bool {
     let (mut all, mut examples, mut unchecked) = (Alarm::default(), Vec::new(), 0u64);
     let (mut securities, mut refused) = (0usize, BTreeMap::new());
     for of in chunk.records.chunk_by(|a, b| a.symbol() == b.symbol()) {
@@ -127,7 +128,8 @@ fn units<R: Bar>(chunk: &mut Chunk<R>) {
         *chunk.warned.entry(Reason::UnitUnchecked).or_default() += unchecked;
     }
     let many = refused.len() > 1 || securities == 1;
-    if all.verdict() == Verdict::Refused && many {
+    let whole = all.verdict() == Verdict::Refused && many;
+    if whole {
         let findings = std::iter::once(summary(&all)).chain(examples).map(unit_finding).collect();
         withhold(chunk, findings, |_| true);
     } else {
@@ -135,6 +137,7 @@ fn units<R: Bar>(chunk: &mut Chunk<R>) {
             withhold(chunk, vec![unit_finding(summary)], |bar| bar.symbol() == symbol);
         }
     }
+    whole
 }
 
 fn summary(alarm: &Alarm) -> String {

@@ -54,7 +54,8 @@ pub fn lists(symbols: &[Symbol], rows_max: usize) -> Vec<String> {
     symbols.chunks(rows_max.saturating_sub(1).max(1)).map(text).collect()
 }
 
-/// The bars of all codes that ended after `last` and at `label` at the latest, and the cursor after them.
+/// The bars of all codes that ended after `last` and at `label` at the latest, and the cursor after them; none where an
+/// answer was refused as a whole.
 pub async fn minutes(
     ground: &Ground<'_>,
     grid: Grid,
@@ -62,14 +63,14 @@ pub async fn minutes(
     last: Option<NaiveDateTime>,
     label: NaiveDateTime,
 ) -> Result<Chunk<MinuteBar>, ApiError> {
-    let mut all = Chunk::empty("rt_min");
+    let (mut all, mut withheld) = (Chunk::empty("rt_min"), false);
     for list in lists {
         let table = ground.tables.live(grid, list).await?;
         let Parsed { mut chunk, .. } = bars::<MinuteBar>(&table, Scale::MINUTE, &ground.universe.codes, None);
         let news = |bar: &MinuteBar| bar.frame <= label && last.is_none_or(|last| bar.frame > last);
         chunk.records = chunk.records.into_iter().filter(news).collect();
         chunk.lines = (1..).take(chunk.records.len()).collect();
-        judge(&mut chunk, Kind::BarMinute(grid), ground.calendar);
+        withheld |= judge(&mut chunk, Kind::BarMinute(grid), ground.calendar);
         all.records.append(&mut chunk.records);
         all.refused.append(&mut chunk.refused);
         for (reason, count) in chunk.skipped {
@@ -78,7 +79,9 @@ pub async fn minutes(
     }
     all.records.sort_by_key(|bar| (bar.frame, bar.symbol));
     all.origin = format!("rt_min/{label}").into();
-    all.cursor.push((field(grid), Some(label.format("%Y-%m-%dT%H:%M:%S").to_string())));
+    if !withheld {
+        all.cursor.push((field(grid), Some(label.format("%Y-%m-%dT%H:%M:%S").to_string())));
+    }
     Ok(all)
 }
 

@@ -7,20 +7,25 @@ use anyhow::{Context, anyhow, bail};
 use chrono::{Days, NaiveDate};
 use clap::{Parser, Subcommand};
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, RefDay, Symbol,
+    Calendar, DayBar, Kind, MinuteBar, RefDay,
     app::{self, App, Args, Usage},
-    redis::keys::StreamSettings,
-    shanghai,
+    kind::NotSent,
+    redis::{Server, inspect::Inspector, keys::StreamSettings},
 };
 use sqep_tushare::{
     client::{ApiError, Client, Reach, api},
     config::Config,
+    cost::Cost,
     desk::Desk,
-    gaps::{DayGaps, Gaps},
+    gaps::Gaps,
+    handed::Handed,
     job::Feed,
-    plan::{self, Dataset, Range, Work},
+    lost::Lost,
+    plan::{Range, Work},
+    shown::Shown,
     source::{Errand, TushareSource},
-    tables::{Clock, Tables},
+    summary::Summary,
+    tables::Tables,
 };
 
 /// Days of the gap ledger that are printed; the rest is counted.
@@ -85,12 +90,15 @@ async fn run(app: App<Cli, Config>) -> anyhow::Result<()> {
     let job = Job { calendar: app.config.calendar.load().map_err(Usage)?, app };
     job.app.config.fetch.check(job.app.config.stream.kind).map_err(Usage)?;
     if let Some(Command::Gaps { fill: false, all }) = job.app.args.command {
-        return print_gaps(&job.ledger(job.app.config.stream.kind), all);
+        return job.print_gaps(all).await;
     }
     let client = Client::new(job.app.config.tushare.clone(), job.app.stop.clone()).map_err(Usage)?;
     let fetch = &job.app.config.fetch;
-    let tables = Tables::new(client, wall_clock(), job.app.config.symbol.alias)
-        .read_anew_at([fetch.ref_at, fetch.bars_at]);
+    let tables = Tables::new(client, job.app.config.symbol.alias).read_anew_at([fetch.ref_at, fetch.bars_at]);
+    let tables = match job.app.args.command {
+        Some(Command::Backfill { to: Some(to), again: false, .. }) => tables.as_of(to),
+        _ => tables,
+    };
     let done = Box::pin(job.work(&tables)).await;
     let spent = tables.client().spent();
     if !spent.is_empty() {
@@ -118,9 +126,17 @@ impl Job {
                     bail!(Usage(anyhow!("--from {from} is after --to {to}, or in the future")));
                 }
                 let span = Range { from: *from, to };
-                if *again { Errand::Anew(self.everything(tables, span).await?) } else { Errand::Span(span) }
+                if *again {
+                    Errand::Anew(self.undone(tables, span, &Handed::default()).await?)
+                } else {
+                    Errand::Span(span)
+                }
             }
-            Some(Command::Gaps { .. }) => Errand::Again(self.holes()?),
+            Some(Command::Gaps { .. }) => {
+                let lost = self.lost().await?;
+                let lost = lost.days.into_iter().chain(lost.codes).collect();
+                Errand::Again { holes: self.ledger(config.stream.kind).holes(config.stream.kind)?, lost }
+            }
             None if self.app.args.common.once => {
                 Errand::Span(Range { from: self.session_before(today), to: today })
             }
@@ -130,6 +146,7 @@ impl Job {
         if self.app.args.plan {
             return Ok(());
         }
+        self.ledger(config.stream.kind).check()?;
         self.app.serve(&config.http).await?;
         match config.stream.kind {
             Kind::BarDay if errand == Errand::Daemon && config.fetch.ref_day => {
@@ -140,6 +157,7 @@ impl Job {
             kind @ Kind::BarDay => self.publish::<DayBar>(tables, kind, errand).await,
             kind @ Kind::RefDay => self.publish::<RefDay>(tables, kind, errand).await,
             kind @ Kind::BarMinute(_) => self.publish::<MinuteBar>(tables, kind, errand).await,
+            kind @ (Kind::FeatureDay | Kind::FeatureMinute) => bail!(Usage(NotSent(kind).into())),
         }
     }
 
@@ -188,64 +206,61 @@ impl Job {
             totals.skipped(),
             totals.entries
         ));
-        if self.app.stop.is_cancelled() && !daemon {
-            bail!("stopped before the end; run it again for the rest");
-        }
         if summary.has_gaps() {
             say("what is missing: sqep-tushare gaps; once more: sqep-tushare gaps --fill");
         }
-        if summary.failures() > 0 {
-            bail!("questions the service does not take: {}; they are named above", summary.failures());
+        if daemon {
+            return Ok(());
         }
-        if summary.open() > 0 && !daemon {
-            bail!("days not complete yet: {}; they are named above: run again later", summary.open());
+        if self.app.stop.is_cancelled() {
+            bail!("stopped before the end; run it again for the rest");
         }
-        Ok(())
+        is_done(summary)
     }
 
-    /// The work of a span of which nothing is done yet.
-    async fn everything(&self, tables: &Tables, span: Range) -> anyhow::Result<Vec<Work>> {
+    /// The work of a span, beside what is done.
+    async fn undone(&self, tables: &Tables, span: Range, handed: &Handed) -> anyhow::Result<Vec<Work>> {
         let (desk, universe) = (self.desk(tables, self.app.config.stream.kind), tables.universe().await?);
-        Ok(desk.plan(&universe, span, &BTreeMap::new(), &BTreeMap::new()))
+        Ok(desk.plan(&universe, span, handed))
     }
 
-    /// Days of the ledger that are not whole.
-    fn holes(&self) -> anyhow::Result<Vec<Work>> {
-        let datasets = [Dataset::Stocks, Dataset::Funds, Dataset::Ref];
-        let work = |gaps: &DayGaps| {
-            let dataset = datasets.into_iter().find(|dataset| dataset.name() == gaps.dataset)?;
-            Some(Work::Day { dataset, day: gaps.day })
-        };
-        let (kind, ledger) = (self.app.config.stream.kind, self.ledger(self.app.config.stream.kind));
-        let days = ledger.all()?;
-        let mut works: Vec<Work> = days.iter().filter(|gaps| !gaps.is_whole()).filter_map(work).collect();
-        for gaps in ledger.all_codes()? {
-            let symbol: Symbol =
-                gaps.symbol.parse().with_context(|| format!("gap ledger of {}", gaps.symbol))?;
-            let dataset = Dataset::of_code(kind, symbol);
-            works.extend(gaps.missing.iter().map(|&day| Work::Range { dataset, symbol, from: day, to: day }));
-        }
-        Ok(works)
+    /// What is on the stream.
+    async fn handed(&self) -> anyhow::Result<Handed> {
+        let Config { redis, stream, fetch, .. } = &self.app.config;
+        let mut inspector = Inspector::connect(&Server::new(redis).map_err(Usage)?).await?;
+        Ok(Handed::read(&inspector.cursors(&stream.prefix, stream.kind, &fetch.source).await?))
+    }
+
+    /// What is on the stream without a record in the ledger.
+    async fn lost(&self) -> anyhow::Result<Lost> {
+        let kind = self.app.config.stream.kind;
+        Ok(Lost::new(kind, &self.handed().await?, &self.ledger(kind), &self.calendar))
     }
 
     /// Says what is going to be asked before it is asked.
     async fn show_plan(&self, tables: &Tables, errand: &Errand) -> anyhow::Result<()> {
-        let desk = self.desk(tables, self.app.config.stream.kind);
+        if *errand == Errand::Daemon {
+            self.show_schedule();
+            return Ok(());
+        }
+        let handed = self.handed().await.unwrap_or_else(|error| {
+            say(&format!("plan: as if nothing was on the stream yet: {error:#}"));
+            Handed::default()
+        });
         let works = match errand {
-            Errand::Again(works) | Errand::Anew(works) => works.clone(),
-            Errand::Span(span) => self.everything(tables, *span).await?,
-            Errand::Daemon => {
-                self.show_schedule();
-                return Ok(());
-            }
+            Errand::Span(span) => self.undone(tables, *span, &handed).await?,
+            _ => errand.works().unwrap_or_default(),
         };
-        let mut calls = plan::calls(&works, &desk.settings, self.cap("stk_limit"));
-        calls.retain(|name, _| tables.client().allows(api(name)));
+        let (desk, universe) = (self.desk(tables, self.app.config.stream.kind), tables.universe().await?);
+        let cost = Cost { desk: &desk, universe: &universe, handed: &handed, errand };
+        let calls = cost.calls(&works);
+        let lists: u64 = tables.client().spent().values().sum();
         let listed: Vec<_> = calls.iter().map(|(name, count)| (api(name), *count)).collect();
         let time = tables.client().estimate(&listed);
         say(&format!("plan: {} pieces of work, calls: {}", works.len(), counts(&calls)));
         say(&format!(
-            "plan: at least {} under the limits of the account; what is on the stream or in the cache costs no call",
+            "plan: {} calls, at least {} under the limits of the account; {lists} were made for the lists",
+            calls.values().sum::<u64>(),
             span(time)
         ));
         Ok(())
@@ -265,6 +280,24 @@ impl Job {
         ));
     }
 
+    /// Prints the ledger by day and by code, and what it has no record of.
+    async fn print_gaps(&self, all: bool) -> anyhow::Result<()> {
+        let kind = self.app.config.stream.kind;
+        let ledger = Shown::new(&self.ledger(kind), &self.calendar)?;
+        let lines = ledger.lines(all);
+        lines.iter().take(LINES_MAX).for_each(|line| say(line));
+        if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|&more| more > 0) {
+            say(&format!("and {more} more"));
+        }
+        ledger.totals().iter().for_each(|line| say(line));
+        match self.lost().await {
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => say(&lost.to_string()),
+            Err(error) => say(&format!("the ledger was not compared with the stream: {error:#}")),
+        }
+        Ok(())
+    }
+
     /// Finds what is wrong without writing anything: asks the service once.
     async fn check(&self, tables: &Tables) -> anyhow::Result<()> {
         let config = &self.app.config;
@@ -275,22 +308,23 @@ impl Job {
     }
 }
 
-fn print_gaps(ledger: &Gaps, all: bool) -> anyhow::Result<()> {
-    let (days, codes) = (ledger.all()?, ledger.all_codes()?);
-    let shown = days.iter().filter(|gaps| all || !gaps.is_whole()).map(ToString::to_string);
-    let lines: Vec<String> = shown.chain(codes.iter().map(ToString::to_string)).collect();
-    for line in lines.iter().take(LINES_MAX) {
-        say(line);
+/// Says what keeps a run from being done.
+fn is_done(summary: &Summary) -> anyhow::Result<()> {
+    let (failures, refused) = (summary.failures(), summary.refused_whole());
+    if failures > 0 {
+        bail!("questions the service does not take: {failures}; they are named above");
     }
-    if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|&more| more > 0) {
-        say(&format!("and {more} more"));
+    if refused > 0 {
+        bail!(
+            "answers refused as a whole (units_or_adjusted): {refused}; nothing of them is published, `sqep dead list` \
+             shows why, and the next run asks again"
+        );
     }
-    let whole = days.iter().filter(|gaps| gaps.is_whole()).count();
-    let missing: usize = days.iter().map(DayGaps::missing).sum();
-    say(&format!("days: {} on record, {whole} complete; rows missing: {missing}", days.len()));
-    let missing: Vec<usize> = codes.iter().map(|gaps| gaps.missing.len()).filter(|&days| days > 0).collect();
-    if !missing.is_empty() {
-        say(&format!("codes with days missing: {}, days: {}", missing.len(), missing.iter().sum::<usize>()));
+    if summary.lost_records() > 0 {
+        bail!("the gap ledger could not be written {} times: check fetch.state_dir", summary.lost_records());
+    }
+    if summary.open() > 0 {
+        bail!("days not complete yet: {}; they are named above: run again later", summary.open());
     }
     Ok(())
 }
@@ -327,11 +361,6 @@ fn span(time: Duration) -> String {
         (0, minutes) => format!("{minutes} min"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
     }
-}
-
-/// The wall clock of Shanghai.
-fn wall_clock() -> Clock {
-    Arc::new(|| shanghai::wall(chrono::Utc::now().timestamp_millis()).unwrap_or_default())
 }
 
 /// A line on standard output; where nobody listens any more, nobody is told.

@@ -47,6 +47,8 @@ pub struct Answer<R> {
     pub state: DayState,
     /// How complete the day is.
     pub gaps: DayGaps,
+    /// Whether the answer was refused as a whole: the field of the day stays as it was.
+    pub withheld: bool,
 }
 
 /// What is asked for.
@@ -83,11 +85,17 @@ struct Merged<R> {
     nulls: BTreeMap<String, Symbols>,
     /// Nobody lists who should have a row, and it was not answered twice the same.
     unsure: bool,
+    /// The answer was refused as a whole.
+    withheld: bool,
 }
 
 impl<R> Merged<R> {
     fn is_whole(&self) -> bool {
-        self.count.missing.is_empty() && self.lacks.is_empty() && self.nulls.is_empty() && !self.unsure
+        !self.withheld
+            && self.count.missing.is_empty()
+            && self.lacks.is_empty()
+            && self.nulls.is_empty()
+            && !self.unsure
     }
 
     /// What may be better if it is asked for again.
@@ -95,7 +103,7 @@ impl<R> Merged<R> {
         let null = |join: Join| self.nulls.contains_key(join.word());
         let lost = self.nulls.contains_key(KNOWN_BEFORE);
         let doubts = [
-            (Part::Bars, self.unsure || lost || !self.count.missing.is_empty()),
+            (Part::Bars, self.withheld || self.unsure || lost || !self.count.missing.is_empty()),
             (Part::Factors, null(Join::Adjust)),
             (Part::Limits, lost || null(Join::Limits)),
             (Part::Treatment, null(Join::St)),
@@ -106,18 +114,28 @@ impl<R> Merged<R> {
 
 /// Asks for a day as often as it takes, or as is worth it, and says what is new of it.
 pub async fn fetch<R: Daily>(ground: &Ground<'_>, question: Question) -> Result<Answer<R>, ApiError> {
-    let Question { dataset, day, .. } = question;
+    let (dataset, day) = (question.dataset, question.day);
     let (mut sheet, mut asked) = (Sheet::default(), 0);
     let mut came_before = (question.state.tries > 0).then(|| question.state.present.iter().collect());
+    let mut last: Option<Merged<R>> = None;
     let merged = loop {
-        sheet.fill(ground, dataset, day, question.fresh || asked > 0).await?;
+        let ask = sheet.fill(ground, &question, question.fresh || asked > 0).await;
+        match (ask, last.take()) {
+            // What came before is good, and the day stays open.
+            (Err(error), Some(merged)) if error.passes() => {
+                tracing::warn!("{}/{day}: {error}: what came before that is taken", dataset.name());
+                break merged;
+            }
+            (filled, _) => filled?,
+        }
         let merged = merge::<R>(ground, &question, &sheet, came_before.as_ref());
         asked += 1;
         if merged.is_whole() || asked >= question.tries {
             break merged;
         }
         sheet.doubt(merged.doubts());
-        came_before = Some(merged.came);
+        came_before = Some(merged.came.clone());
+        last = Some(merged);
     };
     Ok(answer(ground, &question, merged, asked))
 }
@@ -126,8 +144,8 @@ pub async fn fetch<R: Daily>(ground: &Ground<'_>, question: Question) -> Result<
 fn answer<R: Daily>(ground: &Ground<'_>, question: &Question, merged: Merged<R>, asked: u32) -> Answer<R> {
     let tries = question.state.tries.saturating_add(asked);
     let enough = question.over && tries >= ground.settings.tries_max && !merged.unsure;
-    let closed = merged.is_whole() || enough || question.state.closed;
-    let Merged { mut chunk, after, mut count, mut lacks, nulls, unsure, .. } = merged;
+    let closed = question.state.closed || (!merged.withheld && (merged.is_whole() || enough));
+    let Merged { mut chunk, after, mut count, mut lacks, nulls, unsure, withheld, .. } = merged;
     if closed {
         count.give_up();
     }
@@ -138,8 +156,10 @@ fn answer<R: Daily>(ground: &Ground<'_>, question: &Question, merged: Merged<R>,
     let gaps = DayGaps { lacks, nulls, tries, closed, ..DayGaps::new(name, day, &count) };
     let state = DayState { closed, tries, ..after };
     chunk.origin = format!("{name}/{day}").into();
-    chunk.cursor.push((DayState::field(name, day), Some(state.text())));
-    Answer { chunk, state, gaps }
+    if !withheld {
+        chunk.cursor.push((DayState::field(name, day), Some(state.text())));
+    }
+    Answer { chunk, state, gaps, withheld }
 }
 
 /// Merges what is there, takes out what is news, and looks at what is missing then.
@@ -150,7 +170,7 @@ fn merge<R: Daily>(
     came_before: Option<&BTreeSet<Symbol>>,
 ) -> Merged<R> {
     let (dataset, codes) = (question.dataset, &ground.universe.codes);
-    let MergeOutput { chunk, seen, suspended, there } =
+    let MergeOutput { chunk, seen, suspended, there, withheld } =
         R::merge(ground, question.day, &MergeInput::of(sheet));
     let current = |symbols: &mut dyn Iterator<Item = Symbol>| -> BTreeSet<Symbol> {
         symbols.map(|symbol| codes.current(symbol)).collect()
@@ -173,7 +193,7 @@ fn merge<R: Daily>(
     if !there && published.is_empty() {
         lacks.insert(0, dataset.name().to_owned());
     }
-    Merged { chunk, after, came, count, lacks, nulls, unsure }
+    Merged { chunk, after, came, count, lacks, nulls, unsure, withheld }
 }
 
 /// Who is listed on the day, if there is a list.

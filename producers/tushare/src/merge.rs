@@ -42,6 +42,8 @@ pub struct MergeOutput<R> {
     pub(crate) suspended: BTreeSet<Symbol>,
     /// Whether there are any rows at all: an empty answer on a session is not there yet.
     pub(crate) there: bool,
+    /// Whether the answer was refused as a whole.
+    pub(crate) withheld: bool,
 }
 
 impl Daily for DayBar {
@@ -56,9 +58,9 @@ impl Daily for DayBar {
             parsed.suspended.extend(suspended);
             skip_suspended(&mut parsed, suspended, codes);
         }
-        judge(&mut parsed.chunk, Kind::BarDay, ground.calendar);
+        let withheld = judge(&mut parsed.chunk, Kind::BarDay, ground.calendar);
         let Parsed { chunk, seen, suspended } = parsed;
-        MergeOutput { chunk, seen, suspended, there: !table.rows.is_empty() }
+        MergeOutput { chunk, seen, suspended, there: !table.rows.is_empty(), withheld }
     }
 }
 
@@ -103,6 +105,6 @@ impl Daily for RefDay {
         chunk.records = named.into_iter().filter(ours).map(|symbol| input.known.of(symbol, day)).collect();
         let seen = chunk.records.iter().map(Record::symbol).collect();
         let there = !chunk.records.is_empty();
-        MergeOutput { chunk, seen, suspended: BTreeSet::new(), there }
+        MergeOutput { chunk, seen, suspended: BTreeSet::new(), there, withheld: false }
     }
 }

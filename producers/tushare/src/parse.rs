@@ -46,7 +46,7 @@ pub struct Scale {
 impl Scale {
     /// `daily`, `fund_daily`, `index_daily`: 手 and 千元, the latter with three decimals.
     pub const DAY: Scale = Scale { vol: LOT, amount: THOUSAND, amount_decimals: 0 };
-    /// `stk_mins`, `idx_mins`, `rt_min`, `rt_min_daily`: 股 and 元.
+    /// `stk_mins`, `idx_mins`, `rt_min`: 股 and 元.
     pub const MINUTE: Scale = Scale { vol: 1.0, amount: 1.0, amount_decimals: 2 };
 }
 

@@ -1,6 +1,6 @@
-//! What is to be done: which days, which codes and ranges, in which order, and what that costs.
+//! What is to be done: which days, which codes and ranges, and in which order.
 //!
-//! Knows pieces of work and how many calls they take; must not know how they are done nor what they find.
+//! Knows pieces of work; must not know how they are done nor what they find.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,18 +8,10 @@ use chrono::{NaiveDate, NaiveDateTime};
 use sqep::{Kind, Symbol, kind::Grid, symbol::Class};
 
 pub use crate::range::Range;
-use crate::{
-    config::{FetchSettings, Join},
-    live,
-    range::Ranges,
-    state::DayState,
-    universe::Universe,
-};
+use crate::{config::FetchSettings, live, range::Ranges, state::DayState, universe::Universe};
 
 /// The service's minutes of a day: one more than the grid, for the opening auction.
 const AUCTION_ROWS: u32 = 1;
-/// Rows of `stk_limit` on a day: stocks, B shares and funds.
-const LIMIT_ROWS: u64 = 7_500;
 
 /// Something that is asked for by day or by code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +63,7 @@ impl Dataset {
 }
 
 /// A piece of work: what one chunk is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// The whole market of a day.
     Day {
@@ -168,6 +160,8 @@ impl Scope {
                 let codes = codes.map(|symbol| (Dataset::of_code(kind, symbol), symbol)).collect();
                 Scope { days: Vec::new(), codes }
             }
+            // Nobody sends them: the configuration was refused.
+            Kind::FeatureDay | Kind::FeatureMinute => Scope { days: Vec::new(), codes: Vec::new() },
         }
     }
 }
@@ -241,43 +235,6 @@ fn in_turns(of_codes: impl Iterator<Item = Vec<Work>>) -> Vec<Work> {
             return works;
         }
     }
-}
-
-/// What works cost: calls by API.
-pub fn calls(works: &[Work], settings: &FetchSettings, limit_rows_max: usize) -> BTreeMap<&'static str, u64> {
-    let limit_pages = LIMIT_ROWS.div_ceil(u64::try_from(limit_rows_max.max(1)).unwrap_or(u64::MAX));
-    let mut calls: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut add = |api: &'static str, more: u64| *calls.entry(api).or_default() += more;
-    for work in works {
-        let joined = |join| settings.joins(join);
-        match work.dataset() {
-            Dataset::Index => add("index_daily", 1),
-            Dataset::Minutes(_) => add("stk_mins", 1),
-            Dataset::IndexMinutes(_) => add("idx_mins", 1),
-            dataset @ (Dataset::Stocks | Dataset::Funds | Dataset::Ref) => {
-                let stocks = dataset != Dataset::Funds;
-                match dataset {
-                    Dataset::Stocks => {
-                        add("daily", 1);
-                        add("suspend_d", 1);
-                    }
-                    Dataset::Funds => add("fund_daily", 1),
-                    _ => {}
-                }
-                if joined(Join::Adjust) {
-                    add(if stocks { "adj_factor" } else { "fund_adj" }, 1);
-                }
-                // Limits of funds stand in the same answers.
-                if joined(Join::Limits) && (stocks || !settings.stocks) {
-                    add("stk_limit", limit_pages);
-                }
-                if joined(Join::St) && stocks {
-                    add("stock_st", 1);
-                }
-            }
-        }
-    }
-    calls
 }
 
 #[cfg(test)]

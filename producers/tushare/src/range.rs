@@ -4,6 +4,7 @@
 use std::fmt;
 
 use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 
 /// Between the ranges of a field.
 const AND: char = ',';
@@ -13,7 +14,8 @@ const FIRST: char = ';';
 const NO_ROW: &str = "-";
 
 /// Days from one to another: `2024-01-02..2024-06-28`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Range {
     /// The first day.
     pub from: NaiveDate,
@@ -31,6 +33,20 @@ impl Range {
     /// Whether a day is one of its.
     pub fn holds(self, day: NaiveDate) -> bool {
         (self.from..=self.to).contains(&day)
+    }
+}
+
+impl From<Range> for String {
+    fn from(range: Range) -> String {
+        range.to_string()
+    }
+}
+
+impl TryFrom<String> for Range {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Range, String> {
+        Range::read(&text).ok_or_else(|| format!("{text:?} is no range of days"))
     }
 }
 
@@ -79,19 +95,39 @@ impl Ranges {
         self.first_row = day;
     }
 
+    /// The ranges, in order.
+    pub fn done(&self) -> &[Range] {
+        &self.done
+    }
+
     /// Adds a range, and joins it with those next to it unless `apart` says that a session lies between.
     pub fn add(&mut self, range: Range, apart: impl Fn(Range) -> bool) {
         self.done.push(range);
-        self.done.sort_by_key(|range| (range.from, range.to));
-        let mut joined: Vec<Range> = Vec::with_capacity(self.done.len());
-        for &range in &self.done {
-            match joined.last_mut().filter(|last| !is_apart(**last, range, &apart)) {
-                Some(last) => last.to = last.to.max(range.to),
-                None => joined.push(range),
-            }
-        }
-        self.done = joined;
+        join(&mut self.done, apart);
     }
+}
+
+/// Sorts ranges and joins those that are next to each other unless `apart` says that a session lies between.
+pub(crate) fn join(ranges: &mut Vec<Range>, apart: impl Fn(Range) -> bool) {
+    ranges.sort_by_key(|range| (range.from, range.to));
+    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
+    for &range in ranges.iter() {
+        match joined.last_mut().filter(|last| !is_apart(**last, range, &apart)) {
+            Some(last) => last.to = last.to.max(range.to),
+            None => joined.push(range),
+        }
+    }
+    *ranges = joined;
+}
+
+/// What is left of ranges without the days from one to another.
+pub(crate) fn without(ranges: &[Range], from: NaiveDate, to: NaiveDate) -> Vec<Range> {
+    let sides = |range: &Range| {
+        let before = from.pred_opt().map(|end| Range { to: range.to.min(end), ..*range });
+        let after = to.succ_opt().map(|start| Range { from: range.from.max(start), ..*range });
+        before.into_iter().chain(after)
+    };
+    ranges.iter().flat_map(sides).filter(|range| range.from <= range.to).collect()
 }
 
 /// Whether a session lies between one range and a later one.

@@ -11,8 +11,9 @@ use crate::{
     client::{ApiError, Table},
     config::{FetchSettings, Join},
     known::{self, Known},
-    market::Ground,
+    market::{Ground, Question},
     plan::Dataset,
+    tables::Tables,
 };
 
 /// The tables of a day so far.
@@ -47,6 +48,31 @@ struct Wants {
     fund_factors: Option<&'static str>,
     limits: Option<&'static str>,
     treatment: bool,
+}
+
+impl Wants {
+    /// Finds out what a quota is in the way of, before calls are spent on the other tables. Before a day is over, a table
+    /// that is joined is late then; what is over is done as a whole or not at all.
+    fn afford(&mut self, tables: &Tables, day: NaiveDate, fresh: bool, over: bool) -> Result<(), ApiError> {
+        let quota = |api: Option<&'static str>| api.and_then(|api| tables.quota(api, day, fresh));
+        if let Some(error) = quota(self.bars).or_else(|| quota(self.halts)) {
+            return Err(error);
+        }
+        for joined in [&mut self.stock_factors, &mut self.fund_factors, &mut self.limits] {
+            if let Some(error) = quota(*joined) {
+                if over {
+                    return Err(error);
+                }
+                *joined = None;
+            }
+        }
+        match quota(self.treatment.then_some("stock_st")) {
+            Some(error) if over => return Err(error),
+            Some(_) => self.treatment = false,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 impl Sheet {
@@ -87,26 +113,32 @@ impl Sheet {
     pub(crate) async fn fill(
         &mut self,
         ground: &Ground<'_>,
-        dataset: Dataset,
-        day: NaiveDate,
+        question: &Question,
         fresh: bool,
     ) -> Result<(), ApiError> {
-        let (tables, codes) = (ground.tables, &ground.universe.codes);
-        let wants = self.wants(dataset, ground.settings);
+        let (tables, codes, day) = (ground.tables, &ground.universe.codes, question.day);
+        let mut wants = self.wants(question.dataset, ground.settings);
+        wants.afford(tables, day, fresh, question.over)?;
+        let over = question.over;
         let ask = |api: Option<&'static str>| async move {
             match api {
                 Some(api) => tables.of_day(api, day, fresh).await.map(Some),
                 None => Ok(None),
             }
         };
-        let treatment =
-            async { if wants.treatment { tables.treatment(codes, day, fresh).await } else { Ok(None) } };
+        let joined = |api| async move { late(ask(api).await, over) };
+        let treatment = async {
+            if !wants.treatment {
+                return Ok(None);
+            }
+            late(tables.treatment(codes, day, fresh).await, over)
+        };
         let (bars, halts, of_stocks, of_funds, limits, treatment) = tokio::try_join!(
             ask(wants.bars),
             ask(wants.halts),
-            ask(wants.stock_factors),
-            ask(wants.fund_factors),
-            ask(wants.limits),
+            joined(wants.stock_factors),
+            joined(wants.fund_factors),
+            joined(wants.limits),
             treatment
         )?;
         self.put_bars(bars, halts.map(|table| known::suspended(&table, codes)));
@@ -129,6 +161,17 @@ impl Sheet {
             self.bars = Some(bars);
         }
         self.suspended = suspended.or(self.suspended.take());
+    }
+}
+
+/// A quota that is in the way of a table makes it late, as long as the day is not over.
+fn late<T>(answer: Result<Option<T>, ApiError>, over: bool) -> Result<Option<T>, ApiError> {
+    match answer {
+        Err(error @ ApiError::Quota { .. }) if !over => {
+            tracing::warn!("{error}; the day goes out without it for now");
+            Ok(None)
+        }
+        answer => answer,
     }
 }
 

@@ -1,16 +1,17 @@
 //! The service as a source: work in order, some of it begun ahead, one chunk a piece.
 //!
-//! Knows order, cursor fields and when there is nothing more; must not know tables nor bars. A piece of work and the
-//! field that says it is done travel in one chunk, so that a crash repeats at most the pieces that were begun.
+//! Knows order and when there is nothing more; must not know tables nor bars, nor what becomes of what came (`take`). A
+//! piece of work and the field that says it is done travel in one chunk, so that a crash repeats at most the pieces
+//! that were begun.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
 };
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::NaiveDateTime;
 use sqep::{Chunk, Cursors, Source};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -19,18 +20,18 @@ pub use crate::errand::Errand;
 use crate::{
     client::{ApiError, Reach},
     desk::Desk,
-    gaps::{CodeGaps, DayGaps},
     halts::Halts,
-    job::{Done, Feed, Found, Job},
+    handed::Handed,
+    job::{Done, Feed, Job},
     live,
-    plan::{Dataset, Range, Work},
-    range::Ranges,
-    state::{self, DayState},
+    plan::{Range, Work},
+    report::Report,
     summary::Summary,
-    symbols::Symbols,
+    trouble::Trouble,
     universe::Universe,
-    weigh::{Days, Verdict, weigh},
 };
+
+mod take;
 
 /// How long the piece in front is waited for before what was gathered is published without it.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -51,14 +52,10 @@ struct Begun<R> {
 pub struct TushareSource<R> {
     desk: Arc<Desk>,
     errand: Errand,
-    /// What was handed over of days, not only what is stored.
-    days: BTreeMap<String, DayState>,
-    /// What was handed over of codes.
-    ranges: BTreeMap<String, Ranges>,
+    handed: Handed,
     /// Who was suspended, as far as it was asked for since the last look.
     halts: Arc<Halts>,
-    /// The last live minute that was handed over, and the last that was begun.
-    live: Option<NaiveDateTime>,
+    /// The last live minute that was begun.
     live_begun: Option<NaiveDateTime>,
     universe: Option<Arc<Universe>>,
     planned: bool,
@@ -66,46 +63,50 @@ pub struct TushareSource<R> {
     begun: VecDeque<Begun<R>>,
     /// A daemon asks again for these not before.
     later: HashMap<String, NaiveDateTime>,
+    /// Work whose answer was refused as a whole and told about.
+    withheld: HashSet<String>,
+    trouble: Trouble,
     failed: Option<anyhow::Error>,
     /// A stop was asked for: nothing more comes, and who waits will be told.
     stopped: bool,
     idle: bool,
-    summary: Summary,
+    report: Report,
 }
 
 impl<R: Feed> TushareSource<R> {
     /// A source with an errand.
     pub fn new(desk: Arc<Desk>, errand: Errand) -> TushareSource<R> {
+        let report = Report::new(desk.gaps.clone());
         TushareSource {
             desk,
             errand,
-            days: BTreeMap::new(),
-            ranges: BTreeMap::new(),
+            handed: Handed::default(),
             halts: Arc::default(),
-            live: None,
             live_begun: None,
             universe: None,
             planned: false,
             waiting: VecDeque::new(),
             begun: VecDeque::new(),
             later: HashMap::new(),
+            withheld: HashSet::new(),
+            trouble: Trouble::default(),
             failed: None,
             stopped: false,
             idle: false,
-            summary: Summary::default(),
+            report,
         }
     }
 
     /// What became of the days so far.
     pub fn summary(&self) -> &Summary {
-        &self.summary
+        &self.report.summary
     }
 
     /// Begins work, in order, as far ahead as memory allows; a minute that has just ended goes before all else.
     fn begin(&mut self) {
         let Some(universe) = self.universe.clone() else { return };
         if self.errand == Errand::Daemon
-            && let Some(work) = self.desk.live_work(&universe, self.live_begun.max(self.live))
+            && let Some(work) = self.desk.live_work(&universe, self.live_begun.max(self.handed.live))
         {
             if let Work::Live { label, .. } = work {
                 self.live_begun = Some(label);
@@ -121,54 +122,59 @@ impl<R: Feed> TushareSource<R> {
     }
 
     fn begun_work(&self, work: Work, universe: &Arc<Universe>) -> Begun<R> {
-        let state = self.days.get(&work.field()).cloned().unwrap_or_default();
+        let state = self.handed.state(&work);
         let asked = self.desk.tables.now();
         let job = Job {
             desk: Arc::clone(&self.desk),
             universe: Arc::clone(universe),
             tries: self.errand.tries(&work, state.tries, asked.date(), self.desk.settings.tries_max),
             over: self.errand.over(asked),
-            first_row: self.ranges.get(&work.field()).and_then(Ranges::first_row),
+            first_row: self.handed.ranges(&work).first_row(),
             halts: Arc::clone(&self.halts),
-            fresh: matches!(self.errand, Errand::Again(_) | Errand::Anew(_)) || state.tries > 0,
+            fresh: self.errand.is_fresh(&work, state.tries),
             again: matches!(self.errand, Errand::Anew(_)),
-            before: self.before(&work),
+            before: self.handed.before(&work),
             state,
-            live: self.live,
+            live: self.handed.live,
             work,
         };
         Begun { work, asked, task: AbortOnDropHandle::new(tokio::spawn(R::fetch(job))) }
     }
 
-    /// Securities that had a row on the day before.
-    fn before(&self, work: &Work) -> Symbols {
-        match *work {
-            Work::Day { dataset, day } => state::before(&self.days, dataset.name(), day),
-            Work::Range { .. } | Work::Live { .. } => Symbols::default(),
+    /// The lists of securities and sessions. A daemon that has some goes on with them while they cannot be read anew.
+    async fn lists(&self) -> Result<Arc<Universe>, ApiError> {
+        match (self.desk.tables.universe().await, &self.universe) {
+            (Err(error), Some(known))
+                if self.errand == Errand::Daemon
+                    && !matches!(error.reach(), Reach::Account | Reach::Stop) =>
+            {
+                tracing::warn!("{error}: the lists from before are used");
+                Ok(Arc::clone(known))
+            }
+            (read, _) => read,
         }
     }
 
     /// Finds out what is to be done. Safe to drop while it waits.
     async fn plan(&mut self) -> Result<(), ApiError> {
         let now = self.desk.tables.now();
-        let universe = self.desk.tables.universe().await?;
+        let universe = self.lists().await?;
         self.universe = Some(Arc::clone(&universe));
         self.halts = Arc::default();
-        let span = match &self.errand {
-            Errand::Again(works) | Errand::Anew(works) => {
-                self.waiting = works.iter().copied().collect();
-                self.planned = true;
-                return Ok(());
-            }
-            Errand::Span(span) => *span,
-            Errand::Daemon => {
-                let from = now.date() - chrono::Days::new(self.desk.settings.lookback_days);
-                Range { from, to: now.date() }
-            }
+        if let Some(works) = self.errand.works() {
+            self.waiting = works.into();
+            self.planned = true;
+            return Ok(());
+        }
+        let recent = || now.date() - chrono::Days::new(self.desk.settings.lookback_days);
+        let span = if let Errand::Span(span) = self.errand {
+            span
+        } else {
+            Range { from: recent(), to: now.date() }
         };
         let later = &self.later;
         let held = |work: &Work| later.get(&work.field()).is_some_and(|&then| then > now);
-        let works = self.desk.plan(&universe, span, &self.days, &self.ranges);
+        let works = self.desk.plan(&universe, span, &self.handed);
         self.waiting = works.into_iter().filter(|work| !held(work)).collect();
         self.planned = true;
         Ok(())
@@ -181,144 +187,6 @@ impl<R: Feed> TushareSource<R> {
         let minute = self.desk.live_grid().and_then(|grid| live::next(grid, now, self.desk.live_delay()));
         let minute = minute.and_then(|then| (then - now).to_std().ok()).unwrap_or(retry);
         retry.min(minute)
-    }
-
-    /// Takes what a task brought. `None`: nothing to hand over.
-    fn take(
-        &mut self,
-        (work, asked): (Work, NaiveDateTime),
-        done: Result<Done<R>, ApiError>,
-    ) -> Option<Chunk<R>> {
-        let Done { chunk, found } = match done {
-            Ok(done) => done,
-            Err(error) => {
-                self.refused(&work, error);
-                return None;
-            }
-        };
-        match (work, found) {
-            (_, Found::Day(day)) => self.take_day(&work, chunk, day.0, &day.1),
-            (Work::Range { from, to, .. }, Found::Range(days)) => {
-                self.take_range((&work, asked), chunk, Range { from, to }, &days)
-            }
-            (Work::Live { label, .. }, _) => {
-                self.live = Some(label);
-                Some(chunk)
-            }
-            _ => None,
-        }
-    }
-
-    fn take_day(
-        &mut self,
-        work: &Work,
-        chunk: Chunk<R>,
-        state: DayState,
-        gaps: &DayGaps,
-    ) -> Option<Chunk<R>> {
-        if self.waits(work, gaps) {
-            self.summary.day(gaps);
-            self.hold(work);
-            return None;
-        }
-        self.told(gaps);
-        if !state.closed {
-            self.hold(work);
-        }
-        self.days.insert(work.field(), state);
-        Some(chunk)
-    }
-
-    /// All days of a range are done but those that are late, whose rows come as a whole.
-    fn take_range(
-        &mut self,
-        (work, asked): (&Work, NaiveDateTime),
-        mut chunk: Chunk<R>,
-        range: Range,
-        days: &Days,
-    ) -> Option<Chunk<R>> {
-        let field = work.field();
-        let mut ranges = self.ranges.get(&field).cloned().unwrap_or_default();
-        let terms = self.errand.terms(asked, self.desk.settings.lookback_days);
-        let verdict = weigh(days, ranges.first_row(), terms);
-        if !verdict.late.is_empty() {
-            self.hold(work);
-            self.summary.late();
-            chunk.records.retain(|record| !verdict.late.contains(&record.session()));
-        }
-        if !verdict.take(range, &mut ranges, |days| self.has_session(days)) {
-            return None;
-        }
-        self.note_range(work, range, days, verdict);
-        chunk.origin = work.to_string().into();
-        chunk.cursor.push((field.clone(), Some(ranges.to_string())));
-        self.ranges.insert(field, ranges);
-        Some(chunk)
-    }
-
-    fn has_session(&self, Range { from, to }: Range) -> bool {
-        self.universe.as_ref().is_none_or(|of| !of.sessions(&self.desk.calendar, from, to).is_empty())
-    }
-
-    /// Notes what is missing of a range. As soon as the first row of a code is known, nothing before it is; single days
-    /// that are asked for again do not come in order and tell nothing of that kind.
-    fn note_range(&mut self, work: &Work, range: Range, days: &Days, verdict: Verdict) {
-        let Work::Range { dataset, symbol, .. } = *work else { return };
-        self.summary.range(verdict.missing.len());
-        let in_order = matches!(self.errand, Errand::Span(_) | Errand::Daemon) && !days.listed;
-        let begins = in_order && verdict.first_row.is_some_and(|first| first >= range.from);
-        let from = if begins { NaiveDate::MIN } else { range.from };
-        let gaps = CodeGaps::new(dataset.name(), symbol, &verdict.missing, verdict.halted);
-        if let Err(error) = self.desk.gaps.put_code(gaps, &(from..=range.to)) {
-            tracing::warn!("{error:#}");
-        }
-    }
-
-    /// Before the open, what is known of the day goes out as a whole or not yet.
-    fn waits(&self, work: &Work, gaps: &DayGaps) -> bool {
-        let Work::Day { dataset: Dataset::Ref, day } = *work else { return false };
-        !gaps.lacks.is_empty() && self.desk.tables.now() < day.and_time(self.desk.settings.ref_until)
-    }
-
-    /// Asks for it again later.
-    fn hold(&mut self, work: &Work) {
-        let now = self.desk.tables.now();
-        let retry = TimeDelta::seconds(i64::try_from(self.desk.settings.retry_s).unwrap_or(i64::MAX / 1_000));
-        self.later.insert(work.field(), now + retry);
-    }
-
-    /// Notes what is missing of a day.
-    fn told(&mut self, gaps: &DayGaps) {
-        self.summary.day(gaps);
-        if let Err(error) = self.desk.gaps.put(gaps) {
-            tracing::warn!("{error:#}");
-        }
-        gaps.tell();
-    }
-
-    /// A daemon outlives what passes; a run that ends says why it cannot.
-    fn refused(&mut self, work: &Work, error: ApiError) {
-        let until = match &error {
-            ApiError::Quota { until, .. } => Some(*until),
-            _ => None,
-        };
-        let passes = matches!(error.reach(), Reach::Moment | Reach::Ask)
-            || matches!(error, ApiError::Quota { .. } | ApiError::Rate { .. });
-        if error == ApiError::Stopped {
-            self.stopped = true;
-        } else if self.errand == Errand::Daemon && passes {
-            tracing::warn!("{work}: {error}");
-            self.hold(work);
-            if let Some(until) = until {
-                self.later.insert(work.field(), until);
-            }
-        } else if error.reach() == Reach::Ask {
-            // One code that the service does not take says nothing about the others.
-            tracing::error!("{work}: {error}");
-            self.summary.failed();
-        } else {
-            self.fail(anyhow::Error::new(error));
-        }
     }
 
     fn fail(&mut self, error: anyhow::Error) {
@@ -341,8 +209,8 @@ impl<R: Feed> TushareSource<R> {
         }
         match self.plan().await {
             Err(ApiError::Stopped) => self.stopped = true,
-            Err(error) if self.errand == Errand::Daemon && error.reach() == Reach::Moment => {
-                tracing::warn!("{error}");
+            Err(error) if self.errand == Errand::Daemon && error.passes() => {
+                tracing::warn!("{error}: asked for again");
                 self.planned = true;
             }
             planned => planned?,
@@ -362,20 +230,7 @@ impl<R: Feed> Source for TushareSource<R> {
     async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
         self.begun.clear();
         self.waiting.clear();
-        self.days.clear();
-        self.ranges.clear();
-        self.live = None;
-        for (name, text) in &cursors.fields {
-            if name.starts_with(live::PREFIX) {
-                self.live = live::read(text);
-            } else if let Some(ranges) = Ranges::read(text) {
-                self.ranges.insert(name.clone(), ranges);
-            } else if let Some(state) = DayState::read(text) {
-                self.days.insert(name.clone(), state);
-            } else {
-                tracing::warn!(field = name, "a cursor field does not read; its day counts as new");
-            }
-        }
+        self.handed = Handed::read(cursors);
         self.live_begun = None;
         (self.planned, self.idle) = (false, false);
         Ok(())
@@ -387,7 +242,10 @@ impl<R: Feed> Source for TushareSource<R> {
             let wait = if self.idle { self.pause() } else { PATIENCE };
             let Some(begun) = self.begun.front_mut() else {
                 if self.planned && self.failed.is_none() && !self.stopped && self.errand != Errand::Daemon {
-                    return Ok(None);
+                    self.failed = self.trouble.end();
+                    if self.failed.is_none() {
+                        return Ok(None);
+                    }
                 }
                 if self.announce() {
                     return Ok(Some(Chunk::empty("")));

@@ -13,6 +13,7 @@ enum State {
     Gaps,
     Unconfirmed,
     Open,
+    Withheld,
 }
 
 /// What a run found.
@@ -23,7 +24,9 @@ pub struct Summary {
     late: usize,
     ranges: usize,
     missing: usize,
+    withheld: usize,
     failed: usize,
+    unrecorded: usize,
 }
 
 impl Summary {
@@ -36,6 +39,31 @@ impl Summary {
             (false, false) => State::Open,
         };
         self.days.insert((gaps.dataset.clone(), gaps.day), state);
+    }
+
+    /// Takes note of a day whose answer was refused as a whole.
+    pub fn withheld_day(&mut self, gaps: &DayGaps) {
+        self.days.insert((gaps.dataset.clone(), gaps.day), State::Withheld);
+    }
+
+    /// Counts another answer that was refused as a whole.
+    pub fn withheld(&mut self) {
+        self.withheld += 1;
+    }
+
+    /// Counts a line of the gap ledger that could not be written.
+    pub fn unrecorded(&mut self) {
+        self.unrecorded += 1;
+    }
+
+    /// Lines of the gap ledger that could not be written.
+    pub fn lost_records(&self) -> usize {
+        self.unrecorded
+    }
+
+    /// Answers that were refused as a whole.
+    pub fn refused_whole(&self) -> usize {
+        self.count(State::Withheld) + self.withheld
     }
 
     /// Counts a range of a code, and the days that are missing of it.
@@ -82,6 +110,10 @@ impl fmt::Display for Summary {
         match self.count(State::Unconfirmed) {
             0 => {}
             days => write!(f, ", {days} to be confirmed by a second answer")?,
+        }
+        match self.refused_whole() {
+            0 => {}
+            answers => write!(f, ", {answers} answers refused as a whole")?,
         }
         if self.ranges + self.late > 0 {
             let Summary { ranges, missing, late, .. } = self;

@@ -8,11 +8,13 @@ use std::sync::{
 
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime};
 use sqep::{Symbol, kind::Grid, shanghai};
+use tokio::sync::Mutex as Turn;
 
 use crate::{
     client::{ApiError, Ask, Client, Keep, Table, api},
     config::{AliasChoice, FetchSettings},
     known::{Names, Treatment, treated},
+    plan::{Dataset, Range},
     universe::{Codes, Universe},
 };
 
@@ -21,19 +23,19 @@ const ST_SINCE: Option<NaiveDate> = NaiveDate::from_ymd_opt(2016, 1, 1);
 /// Every list status: listed, delisted, paused, and approved but not yet listed.
 const STATUSES: [&str; 4] = ["L", "D", "P", "G"];
 
-/// What time it is in Shanghai.
-pub type Clock = Arc<dyn Fn() -> NaiveDateTime + Send + Sync>;
-
 /// Asks for tables.
 #[derive(Clone)]
 pub struct Tables {
     client: Client,
-    clock: Clock,
     alias: AliasChoice,
     /// When, after midnight, lists are read anew.
     anew: [NaiveTime; 2],
+    /// Or, for what lies behind, as they were after this day or later.
+    as_of: Option<NaiveDate>,
     names: Arc<Mutex<Lately<Names>>>,
     universe: Arc<Mutex<Lately<Universe>>>,
+    /// Who reads a list anew; the others wait for it.
+    turn: Arc<Turn<()>>,
     /// Whether it was told that names stand in for the list.
     told: Arc<AtomicBool>,
 }
@@ -59,11 +61,11 @@ impl std::fmt::Debug for Tables {
 }
 
 impl Tables {
-    /// Tables of this service, at the time of this clock.
-    pub fn new(client: Client, clock: Clock, alias: AliasChoice) -> Tables {
+    /// Tables of this service, at the time of its clock.
+    pub fn new(client: Client, alias: AliasChoice) -> Tables {
         let FetchSettings { ref_at, bars_at, .. } = FetchSettings::default();
-        let (names, universe, told) = (Arc::default(), Arc::default(), Arc::default());
-        Tables { client, clock, alias, anew: [ref_at, bars_at], names, universe, told }
+        let (names, universe, turn, told) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Tables { client, alias, anew: [ref_at, bars_at], as_of: None, names, universe, turn, told }
     }
 
     /// Reads lists anew at these times of a day: a stock that is listed today is on the list by then.
@@ -72,9 +74,18 @@ impl Tables {
         Tables { anew, ..self }
     }
 
+    /// For days up to `last` alone: lists that were asked for after it are good, however long ago that was.
+    #[must_use]
+    pub fn as_of(self, last: NaiveDate) -> Tables {
+        Tables { as_of: Some(last), ..self }
+    }
+
     /// Since when a list must have been asked for to be good now.
     fn lists_since(&self) -> NaiveDateTime {
         let now = self.now();
+        if let Some(last) = self.as_of.filter(|last| *last < now.date()) {
+            return (last + Days::new(1)).and_time(NaiveTime::MIN);
+        }
         let passed = self.anew.into_iter().filter(|&time| time <= now.time()).max();
         now.date().and_time(passed.unwrap_or(NaiveTime::MIN))
     }
@@ -86,7 +97,7 @@ impl Tables {
 
     /// What time it is in Shanghai.
     pub fn now(&self) -> NaiveDateTime {
-        (self.clock)()
+        self.client.now()
     }
 
     /// An answer about a day that is over counts if it was asked for after that day; about today, none kept counts.
@@ -97,42 +108,35 @@ impl Tables {
         Keep::Settled { since_ms: midnight_after(last) }
     }
 
+    /// The quota that is in the way of a table of a trade date, if one is.
+    pub(crate) fn quota(&self, name: &'static str, day: NaiveDate, fresh: bool) -> Option<ApiError> {
+        self.client.quota(&ask_of_day(name, day), self.keep(day, fresh))
+    }
+
+    /// Whether a table of a trade date costs no call.
+    pub(crate) fn is_kept(&self, name: &'static str, day: NaiveDate) -> bool {
+        self.client.is_kept(&ask_of_day(name, day), self.keep(day, false))
+    }
+
     /// A table of a trade date.
     pub async fn of_day(&self, name: &'static str, day: NaiveDate, fresh: bool) -> Result<Table, ApiError> {
-        let ask = Ask { api: api(name), params: vec![("trade_date", compact(day))] };
-        self.client.table(&ask, self.keep(day, fresh)).await
+        self.client.table(&ask_of_day(name, day), self.keep(day, fresh)).await
     }
 
-    /// Day bars of an index.
-    pub async fn index(
+    /// Day bars of an index, or minute bars of a security, over some days.
+    pub async fn of_code(
         &self,
+        dataset: Dataset,
         symbol: Symbol,
-        from: NaiveDate,
-        to: NaiveDate,
+        range: Range,
         fresh: bool,
     ) -> Result<Table, ApiError> {
-        let params =
-            vec![("ts_code", symbol.to_string()), ("start_date", compact(from)), ("end_date", compact(to))];
-        self.client.table(&Ask { api: api("index_daily"), params }, self.keep(to, fresh)).await
+        self.client.table(&ask_of_code(dataset, symbol, range), self.keep(range.to, fresh)).await
     }
 
-    /// Minute bars of a security: `stk_mins` or `idx_mins`.
-    pub async fn minutes(
-        &self,
-        name: &'static str,
-        grid: Grid,
-        symbol: Symbol,
-        from: NaiveDate,
-        to: NaiveDate,
-        fresh: bool,
-    ) -> Result<Table, ApiError> {
-        let params = vec![
-            ("ts_code", symbol.to_string()),
-            ("freq", format!("{}min", grid.minutes())),
-            ("start_date", format!("{from} 09:00:00")),
-            ("end_date", format!("{to} 16:00:00")),
-        ];
-        self.client.table(&Ask { api: api(name), params }, self.keep(to, fresh)).await
+    /// Whether that costs no call.
+    pub(crate) fn is_range_kept(&self, dataset: Dataset, symbol: Symbol, range: Range) -> bool {
+        self.client.is_kept(&ask_of_code(dataset, symbol, range), self.keep(range.to, false))
     }
 
     /// The latest minute of some securities.
@@ -149,7 +153,7 @@ impl Tables {
         day: NaiveDate,
         fresh: bool,
     ) -> Result<Option<Treatment>, ApiError> {
-        if ST_SINCE.is_some_and(|since| day >= since) {
+        if since_st(day) {
             match self.of_day("stock_st", day, fresh).await {
                 Ok(table) if !table.rows.is_empty() => return Ok(treated(&table, codes)),
                 Ok(_) if day >= self.now().date() => return Ok(None),
@@ -165,9 +169,21 @@ impl Tables {
         Ok(self.names(codes).await?.on(day))
     }
 
+    /// Whether a list of the day says who is under special treatment, and the account may ask for it.
+    pub(crate) fn lists_treatment(&self, day: NaiveDate) -> bool {
+        since_st(day) && self.client.allows(api("stock_st"))
+    }
+
+    /// Whether name changes cost no call.
+    pub(crate) fn has_names(&self) -> bool {
+        let since = self.lists_since();
+        kept_since(&self.names, since).is_some()
+            || self.client.is_kept(&Ask { api: api("namechange"), params: Vec::new() }, settled(since))
+    }
+
     /// All name changes.
     async fn names(&self, codes: &Codes) -> Result<Arc<Names>, ApiError> {
-        let since = self.lists_since();
+        let (since, _turn) = (self.lists_since(), self.turn.lock().await);
         if let Some(names) = kept_since(&self.names, since) {
             return Ok(names);
         }
@@ -182,14 +198,13 @@ impl Tables {
         params: Vec<(&'static str, String)>,
         since: NaiveDateTime,
     ) -> Result<Table, ApiError> {
-        let since_ms = shanghai::instant_ms(since).unwrap_or(i64::MAX);
-        self.client.table(&Ask { api: api(name), params }, Keep::Settled { since_ms }).await
+        self.client.table(&Ask { api: api(name), params }, settled(since)).await
     }
 
     /// Who is listed, under which number, and when the exchanges trade, as far as the account may know it. Read a few
     /// times a day.
     pub async fn universe(&self) -> Result<Arc<Universe>, ApiError> {
-        let since = self.lists_since();
+        let (since, _turn) = (self.lists_since(), self.turn.lock().await);
         if let Some(universe) = kept_since(&self.universe, since) {
             return Ok(universe);
         }
@@ -217,6 +232,39 @@ fn allowed(answer: Result<Table, ApiError>) -> Result<Option<Table>, ApiError> {
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+fn since_st(day: NaiveDate) -> bool {
+    ST_SINCE.is_some_and(|since| day >= since)
+}
+
+/// An answer asked for at `since` or later counts.
+fn settled(since: NaiveDateTime) -> Keep {
+    Keep::Settled { since_ms: shanghai::instant_ms(since).unwrap_or(i64::MAX) }
+}
+
+fn ask_of_day(name: &'static str, day: NaiveDate) -> Ask {
+    Ask { api: api(name), params: vec![("trade_date", compact(day))] }
+}
+
+fn ask_of_code(dataset: Dataset, symbol: Symbol, Range { from, to }: Range) -> Ask {
+    let minutes = |grid: Grid| {
+        vec![
+            ("ts_code", symbol.to_string()),
+            ("freq", format!("{}min", grid.minutes())),
+            ("start_date", format!("{from} 09:00:00")),
+            ("end_date", format!("{to} 16:00:00")),
+        ]
+    };
+    match dataset {
+        Dataset::Minutes(grid) => Ask { api: api(minutes_api(false)), params: minutes(grid) },
+        Dataset::IndexMinutes(grid) => Ask { api: api(minutes_api(true)), params: minutes(grid) },
+        _ => {
+            let days = [("start_date", compact(from)), ("end_date", compact(to))];
+            let params = [("ts_code", symbol.to_string())].into_iter().chain(days).collect();
+            Ask { api: api("index_daily"), params }
+        }
     }
 }
 

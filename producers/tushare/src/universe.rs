@@ -17,18 +17,23 @@ use crate::{
     parse::date,
 };
 
+/// The day on which all stocks of Beijing got new numbers; the service's own list has no day.
+const RENUMBERED: Option<NaiveDate> = NaiveDate::from_ymd_opt(2025, 10, 9);
+
 /// How securities are named.
 #[derive(Debug, Clone)]
 pub struct Codes {
     choice: AliasChoice,
     published: Aliases,
+    /// New numbers by the former ones, and the other way round, as the service has them.
     served: BTreeMap<Symbol, Symbol>,
+    former: BTreeMap<Symbol, Symbol>,
 }
 
 impl Codes {
     /// By the published table of renumberings.
     pub fn new(choice: AliasChoice) -> Codes {
-        Codes { choice, published: Aliases::published(), served: BTreeMap::new() }
+        Codes { choice, published: Aliases::published(), served: BTreeMap::new(), former: BTreeMap::new() }
     }
 
     /// Adds what `bse_mapping` says, above the published table.
@@ -38,6 +43,7 @@ impl Codes {
             let symbol = |column| mapping.text(row, column).ok().flatten()?.parse().ok();
             if let (Some(old), Some(new)) = (symbol(old), symbol(new)) {
                 self.served.insert(old, new);
+                self.former.insert(new, old);
             }
         }
     }
@@ -49,6 +55,12 @@ impl Codes {
             AliasChoice::Current => self.current(symbol),
             AliasChoice::AsGiven => symbol,
         })
+    }
+
+    /// The number under which a security, by its present one, traded before, and since when it does not.
+    pub fn former(&self, symbol: Symbol) -> Option<(Symbol, NaiveDate)> {
+        let published = self.published.former(symbol).filter(|&(former, _)| self.current(former) == symbol);
+        published.or_else(|| Some((*self.former.get(&symbol)?, RENUMBERED?)))
     }
 
     /// The number a security trades under today.
@@ -188,6 +200,17 @@ mod tests {
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_renumbering_that_only_the_service_knows_counts_both_ways() {
+        let mut codes = Codes::new(AliasChoice::Current);
+        let (old, new): (Symbol, Symbol) = ("831999.BJ".parse().unwrap(), "920999.BJ".parse().unwrap());
+        assert_eq!((codes.current(old), codes.former(new)), (old, None));
+        codes.serve(&table(&["o_code", "n_code"], &[&["831999.BJ", "920999.BJ"]]));
+        assert_eq!((codes.current(old), codes.former(new)), (new, Some((old, day("2025-10-09")))));
+        let published = codes.former("920729.BJ".parse().unwrap()).unwrap();
+        assert_eq!(published, ("839729.BJ".parse().unwrap(), day("2025-10-09")));
     }
 
     #[test]

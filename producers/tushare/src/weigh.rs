@@ -1,12 +1,12 @@
-//! What becomes of the days of a code: done, late, or on record as missing. Knows one answer and what was known before it;
-//! must not know the service, the clock nor rows.
+//! What becomes of the days of a code: done, late, or on record as missing. Knows one answer and what was known before
+//! it; must not know the service, the clock nor rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
 use crate::{
-    gaps::Part,
+    code_gaps::Part,
     range::{Range, Ranges},
 };
 
@@ -26,6 +26,10 @@ pub struct Days {
     pub first_row: Option<NaiveDate>,
     /// Whether a list says from when to when there should be rows. Of funds and indices none does.
     pub listed: bool,
+    /// Sessions that are whole, as runs of them.
+    pub whole: Vec<Range>,
+    /// Sessions on which the code was suspended.
+    pub suspended: BTreeSet<NaiveDate>,
     /// Sessions that are not whole, of those on which there should be rows.
     pub lacks: BTreeMap<NaiveDate, Lack>,
 }
@@ -43,7 +47,7 @@ pub struct Terms {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Asked for again.
-    pub late: BTreeSet<NaiveDate>,
+    pub late: BTreeMap<NaiveDate, Part>,
     /// On record as missing.
     pub missing: BTreeMap<NaiveDate, Part>,
     /// On record as suspended for a part of the day.
@@ -52,8 +56,8 @@ pub struct Verdict {
     pub first_row: Option<NaiveDate>,
 }
 
-/// Weighs an answer; `known` is the day of the first row that was seen before it. Days before the first row of a code that
-/// no list has are no gaps; as long as there is none, old days are, and recent ones are waited for.
+/// Weighs an answer; `known` is the day of the first row that was seen before it. Days before the first row of a code
+/// that no list has are no gaps; as long as there is none, old days are, and recent ones are waited for.
 pub fn weigh(days: &Days, known: Option<NaiveDate>, terms: Terms) -> Verdict {
     let first_row = known.into_iter().chain(days.first_row).min();
     let mut verdict = Verdict { first_row, ..Verdict::default() };
@@ -63,7 +67,7 @@ pub fn weigh(days: &Days, known: Option<NaiveDate>, terms: Terms) -> Verdict {
         } else if !days.listed && first_row.is_some_and(|first| day < first) {
             // The code was not there yet.
         } else if day > terms.over || (!days.listed && first_row.is_none() && day >= terms.recent) {
-            verdict.late.insert(day);
+            verdict.late.insert(day, lack.part);
         } else {
             verdict.missing.insert(day, lack.part);
         }
@@ -72,8 +76,8 @@ pub fn weigh(days: &Days, known: Option<NaiveDate>, terms: Terms) -> Verdict {
 }
 
 impl Verdict {
-    /// Adds the days of a range that are done to those of the code; whether there were any. `has_session` says whether there is
-    /// a session among some days.
+    /// Adds the days of a range that are done to those of the code; whether there were any. `has_session` says whether
+    /// there is a session among some days.
     pub fn take(&self, range: Range, ranges: &mut Ranges, has_session: impl Fn(Range) -> bool) -> bool {
         let mut done = self.done(range);
         done.retain(|&done| has_session(done));
@@ -88,7 +92,7 @@ impl Verdict {
     fn done(&self, range: Range) -> Vec<Range> {
         let mut done = Vec::new();
         let mut next = Some(range.from);
-        for &late in self.late.iter().filter(|&&late| range.holds(late)) {
+        for &late in self.late.keys().filter(|&&late| range.holds(late)) {
             done.extend(next.zip(late.pred_opt()).map(|(from, to)| Range { from, to }));
             next = late.succ_opt();
         }
@@ -110,7 +114,7 @@ mod tests {
     fn nothing(listed: bool, first_row: Option<&str>) -> Days {
         let lack = Lack { part: Part { rows: 0, of: 1 }, halted: false };
         let lacks = (2..=6).map(|of| (NaiveDate::from_ymd_opt(2026, 3, of).unwrap(), lack)).collect();
-        Days { first_row: first_row.map(day), listed, lacks }
+        Days { first_row: first_row.map(day), listed, lacks, ..Days::default() }
     }
 
     fn weighed(days: &Days, known: Option<&str>, over: &str) -> (usize, usize) {

@@ -367,13 +367,6 @@ async fn an_estimate_is_what_the_limits_ask_for() {
     assert_eq!(with(120).estimate(&[]), Duration::ZERO);
 }
 
-/// Seconds of processor time of this program.
-fn busy_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
 /// A day of the whole market.
 fn one_day(rows: usize) -> String {
     let row = |row: usize| {
@@ -422,33 +415,4 @@ async fn a_status_other_than_success_never_gives_rows_and_never_leads_elsewhere(
         assert!(error.reach() == reach && error.to_string().contains(says), "{status}: {error}");
     }
     assert!(fake.calls().is_empty(), "a token follows nobody to another place");
-}
-
-#[tokio::test]
-#[ignore = "a measurement: run it alone, with --release and --nocapture"]
-async fn processor_time_of_a_row_from_socket_to_cache() {
-    let (rows, days) = (5_501, 100);
-    let dir = tempfile::tempdir().unwrap();
-    let settings = ClientSettings {
-        base_url: answering("200 OK", &one_day(rows)),
-        token: vec![Token::from(TOKEN)],
-        // An API that is asked in one call: there is but one answer.
-        rates: [("rt_k".to_owned(), 1_000_000)].into(),
-        cache_dir: dir.path().to_owned(),
-        ..ClientSettings::default()
-    };
-    let client = client(settings);
-    let each = |day: usize| Ask { api: api("rt_k"), params: vec![("ts_code", day.to_string())] };
-    for (what, keep) in [
-        ("asked", Keep::No),
-        ("asked and kept", Keep::Fresh),
-        ("from the cache", Keep::Settled { since_ms: 0 }),
-    ] {
-        let start = busy_s();
-        for day in 0..days {
-            assert_eq!(client.table(&each(day), keep).await.unwrap().rows.len(), rows);
-        }
-        let us = (busy_s() - start) * 1e6 / f64::from(u32::try_from(rows * days).unwrap());
-        println!("{what}: {us:.2} us a row");
-    }
 }

@@ -108,3 +108,47 @@ async fn a_row_that_is_refused_is_missing_and_its_letter_is_written_once() {
     rig.run(&["gaps", "--fill"]).await.good();
     assert_eq!(rig.letters(Kind::BarDay).await, 1, "asked again, it is not refused again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ledger_is_told_and_taken_down_again_without_a_call_or_a_row() {
+    let rig = Rig::start(whole_world(20), Faults::default()).await;
+    let minutes = ["--set", "stream.kind=bar:5m", "--set", "fetch.symbols=[\"000001.SZ\", \"601000.SH\"]"];
+    let days: [&str; 0] = [];
+    for (set, told, after) in [
+        (
+            &days[..],
+            "not in the gap ledger: 5 days, 0 codes",
+            "days: 5 on record, 5 complete; rows missing: 0",
+        ),
+        (&minutes[..], "not in the gap ledger: 0 days, 2 codes", "codes: 2 on record, 0 with days missing"),
+    ] {
+        rig.backfill(FROM, TO, set).await.good();
+        std::fs::remove_dir_all(rig.path("state")).unwrap();
+        let gaps = async || rig.run(&[&["gaps"], set].concat()).await.good().out;
+        let found = gaps().await;
+        assert!(found.contains(told), "{found}");
+        let by_day = || rig.fake.calls().iter().filter(|call| call.api != "stock_basic").count();
+        let before = by_day();
+        let filled = rig.run(&[&["gaps", "--fill"], set].concat()).await.good();
+        assert!(filled.out.contains("appended 0"), "{filled:?}");
+        assert_eq!(by_day(), before, "{filled:?}");
+        let found = gaps().await;
+        assert!(found.contains(after) && !found.contains("not in the gap ledger"), "{found}");
+    }
+    let all = rig.run(&[&["gaps", "--all"], &minutes[..]].concat()).await.good().out;
+    assert!(all.contains("2026-03-04 bar:5m: expected 2, present 2, suspended 0, missing 0"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_written_is_told_before_anything_is_asked() {
+    let rig = Rig::start(whole_world(12), Faults::default()).await;
+    std::fs::write(rig.path("state"), "a file where the folder should be").unwrap();
+    let run = rig.backfill(FROM, TO, &[]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(
+        run.err.contains("cannot write the gap ledger in") && run.err.contains("fetch.state_dir"),
+        "{run:?}"
+    );
+    assert!(rig.fake.calls().iter().all(|call| !call.params.contains_key("trade_date")));
+    assert_eq!(rig.stream::<DayBar>(Kind::BarDay).await.count, 0);
+}

@@ -8,6 +8,8 @@ use common::{Rig, assert_same, day, day_bars};
 use sqep::{DayBar, Kind};
 use sqep_testkit::tushare::{Faults, World};
 
+/// Six a day, and of four tables a first page that is not trusted.
+const CALLS: usize = 2 * 6 + 4;
 /// Bars of the two days that have no limit at all.
 const WITHOUT_LIMITS: usize = 5;
 
@@ -26,7 +28,10 @@ async fn two_days_of_the_whole_market_equal_the_files() {
         std::fs::copy(from, real.path().join(name)).unwrap();
     }
     let rig = Rig::start(World::from_csv(real.path()).unwrap(), Faults::default()).await;
-    rig.backfill("2025-03-31", "2025-04-01", &[]).await.good();
+    let run = rig.backfill("2025-03-31", "2025-04-01", &[]).await.good();
+    assert!(run.out.contains(&format!("plan: {CALLS} calls, ")), "{run:?}");
+    let by_day = rig.fake.calls().iter().filter(|call| call.params.contains_key("trade_date")).count();
+    assert_eq!(by_day, CALLS);
     let stream = rig.stream::<DayBar>(Kind::BarDay).await;
     let wanted = day_bars(&rig.fake.world(), from, to);
     assert!(wanted.len() > 10_700, "{}", wanted.len());

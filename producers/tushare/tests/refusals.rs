@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Rig, Run, day, write};
-use sqep::{DayBar, Kind};
+use sqep::{DayBar, Kind, symbol::Class};
 use sqep_testkit::tushare::{Faults, Rates, Refusal, World};
 
 const FROM: &str = "2026-03-02";
@@ -72,6 +72,57 @@ async fn a_quota_that_is_used_up_is_exit_code_1_and_says_until_when() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_one_api_leaves_what_needs_it_and_nothing_else() {
+    let rates_of =
+        BTreeMap::from([("adj_factor".to_owned(), Rates { per_day: Some(6), ..Rates::default() })]);
+    let funds = ["fetch.funds=true", "fetch.indices=[\"000001.SH\"]", "tushare.cache_dir="]
+        .map(|set| ["--set", set])
+        .concat();
+    let rig = rig(Faults { rates_of, ..Faults::default() }).await;
+    let run = rig.backfill(FROM, TO, &funds).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let line = told(&run);
+    assert!(
+        line.contains("adj_factor: quota used up until") && line.contains("pieces of work left: 17"),
+        "{line}"
+    );
+    let stream = rig.stream::<DayBar>(Kind::BarDay).await;
+    let (funds_of, days) = (rig.fake.world().table("fund_daily").len(), 22);
+    let of = |class: Class| stream.rows.values().filter(|bar| bar.symbol.class() == class).count();
+    assert_eq!((of(Class::Fund), of(Class::Index)), (funds_of, days), "{run:?}");
+    assert!(of(Class::Stock) > 0 && stream.rows.values().all(|bar| bar.adjust.is_some()));
+    let spent = run.out.lines().find_map(|line| line.strip_prefix("calls: ")).unwrap();
+    let of = |api: &str| -> u32 {
+        let count = |of: &str| of.strip_prefix(api)?.trim().parse().ok();
+        spent.split(", ").find_map(count).unwrap()
+    };
+    let asked = of("daily").max(of("suspend_d"));
+    // Six days, those that were under way by then, and a first page.
+    assert!((6..17).contains(&asked), "calls are spent on days that cannot be done: {spent}");
+
+    rig.fake.set_faults(Faults::default());
+    rig.backfill(FROM, TO, &funds).await.good();
+    let wanted = common::day_bars(&rig.fake.world(), day(FROM), day(TO));
+    let mut stocks = rig.stream::<DayBar>(Kind::BarDay).await.rows;
+    stocks.retain(|(symbol, _), _| symbol.class() == Class::Stock);
+    common::assert_same(&stocks, &wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_a_day_are_no_more_than_configured() {
+    let rig = rig(Faults::default()).await;
+    let run = rig.backfill(FROM, TO, &["--set", "tushare.calls_day_max.daily=6"]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let line = told(&run);
+    assert!(
+        line.contains("daily: quota used up until") && line.contains("tushare.calls_day_max.daily is 6"),
+        "{line}"
+    );
+    assert_eq!(rig.fake.calls().iter().filter(|call| call.api == "daily").count(), 6);
+    rig.backfill(FROM, TO, &["--set", "tushare.calls_day_max.daily=30"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_is_exit_code_2_and_says_what_to_do() {
     let rig = rig(Faults::default()).await;
     for (arguments, told) in [
@@ -80,6 +131,8 @@ async fn wrong_usage_is_exit_code_2_and_says_what_to_do() {
         (vec!["--once", "--set", "fetch.bars_at=4 pm"], "16:00"),
         (vec!["--once", "--set", "fetch.join=[\"volume\"]"], "adjust, st or limits"),
         (vec!["--once", "--set", "tushare.rates.dayly=5"], "no such API"),
+        (vec!["--once", "--set", "tushare.calls_day_max.daily=0"], "tushare.calls_day_max.daily is 0"),
+        (vec!["--once", "--set", "stream.kind=feature:1d"], "feature:1d"),
         (vec!["--once", "--set", "tushare.token=abc"], "--set tushare.token"),
         (vec!["--once", "--set", "symbol.alias=newest"], "as_given"),
         (vec!["backfill"], "--from"),
@@ -89,17 +142,4 @@ async fn wrong_usage_is_exit_code_2_and_says_what_to_do() {
         assert!(run.err.contains(told), "{arguments:?}: {told} in {run:?}");
     }
     assert!(rig.fake.calls().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_printed_and_nothing_is_asked_by_day() {
-    let rig = rig(Faults::default()).await;
-    let run = rig.backfill(FROM, TO, &["--plan"]).await.good();
-    assert!(
-        run.out.contains("plan: 22 pieces of work, calls: adj_factor 22, daily 22, stk_limit 44"),
-        "{run:?}"
-    );
-    assert!(run.out.contains("under the limits of the account"), "{run:?}");
-    assert!(rig.fake.calls().iter().all(|call| !call.params.contains_key("trade_date")));
-    assert_eq!(rows(&rig).await, 0);
 }

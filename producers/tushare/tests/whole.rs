@@ -14,7 +14,7 @@ use common::{Rig, assert_same, day, day_bars, fill_tables};
 use sqep::{Calendar, DayBar, Kind, Reason, Record, RefDay, Symbol, symbol::Class};
 use sqep_testkit::tushare::{Api, Call, Cell, FakeTushare, Faults, Refusal, Row, TOKEN, World};
 use sqep_tushare::{
-    client::{Client, ClientSettings},
+    client::{Client, ClientSettings, Clock},
     config::{AliasChoice, FetchSettings},
     gaps::DayGaps,
     market::{Answer, Daily, Ground, Question, fetch},
@@ -46,10 +46,10 @@ impl Place {
             cache_dir: "".into(),
             ..ClientSettings::default()
         };
-        let client = Client::new(settings, CancellationToken::new()).unwrap();
         let now = Arc::new(Mutex::new("2026-03-10T20:00:00".parse().unwrap()));
         let clock = Arc::clone(&now);
-        let tables = Tables::new(client, Arc::new(move || *clock.lock().unwrap()), alias);
+        let clock: Clock = Arc::new(move || *clock.lock().unwrap());
+        let tables = Tables::new(Client::by_clock(settings, clock, CancellationToken::new()).unwrap(), alias);
         Place { fake, tables, settings: FetchSettings::default(), now }
     }
 

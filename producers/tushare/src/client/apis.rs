@@ -11,8 +11,9 @@ pub struct Api {
     pub cap: usize,
     /// The columns to ask for. They are all needed: an answer that leaves one out, as the service may, is none.
     pub fields: &'static [&'static str],
-    /// Whether rows come newest first: nothing relies on it, callers sort.
-    pub newest_first: bool,
+    /// Whether an answer without rows says something that holds, such as that nobody was suspended: it is kept like any
+    /// other. Elsewhere nothing may be a moment's nothing.
+    pub may_be_empty: bool,
     /// Whether it can be asked page by page. Live rows cannot: they change from page to page.
     pub paged: bool,
     /// Points an account needs; 0 where the API is bought apart.
@@ -24,9 +25,9 @@ pub struct Api {
 /// Calls a minute of an API that is bought apart, until the service names the number of this account.
 pub(super) const BOUGHT_RATE_PER_MIN: u32 = 300;
 
-/// The most common case: paged, newest first, at the rate of the account.
+/// The most common case: paged, at the rate of the account.
 const PLAIN: Api =
-    Api { name: "", cap: 0, fields: &[], newest_first: true, paged: true, points: 2_000, rate_per_min: 0 };
+    Api { name: "", cap: 0, fields: &[], may_be_empty: false, paged: true, points: 2_000, rate_per_min: 0 };
 
 /// Days of stocks, funds and indices have the same columns.
 const DAY: Api = Api {
@@ -43,7 +44,7 @@ const MINUTES: Api = Api {
 };
 
 /// And live rows, but for their key.
-const LIVE: Api = Api { newest_first: false, paged: false, points: 0, ..PLAIN };
+const LIVE: Api = Api { paged: false, points: 0, ..PLAIN };
 
 /// Every API that is used.
 pub static APIS: &[Api] = &[
@@ -59,6 +60,7 @@ pub static APIS: &[Api] = &[
         name: "stock_st",
         cap: 1_000,
         fields: &["ts_code", "name", "trade_date", "type"],
+        may_be_empty: true,
         points: 3_000,
         ..PLAIN
     },
@@ -73,6 +75,7 @@ pub static APIS: &[Api] = &[
         name: "suspend_d",
         cap: 5_000,
         fields: &["ts_code", "trade_date", "suspend_timing", "suspend_type"],
+        may_be_empty: true,
         points: 120,
         ..PLAIN
     },
@@ -86,7 +89,7 @@ pub static APIS: &[Api] = &[
         name: "stock_basic",
         cap: 6_000,
         fields: &["ts_code", "name", "list_status", "list_date", "delist_date"],
-        newest_first: false,
+        may_be_empty: true,
         rate_per_min: 50,
         ..PLAIN
     },
@@ -94,18 +97,11 @@ pub static APIS: &[Api] = &[
         name: "bse_mapping",
         cap: 1_000,
         fields: &["name", "o_code", "n_code", "list_date"],
-        newest_first: false,
         points: 120,
         ..PLAIN
     },
     Api { name: "fund_daily", cap: 5_000, points: 5_000, ..DAY },
     Api { name: "fund_adj", cap: 2_000, fields: &["ts_code", "trade_date", "adj_factor"], ..PLAIN },
-    Api {
-        name: "etf_limit",
-        cap: 3_000,
-        fields: &["trade_date", "ts_code", "pre_close", "up_limit", "down_limit"],
-        ..PLAIN
-    },
     Api { name: "index_daily", cap: 8_000, ..DAY },
     Api { name: "stk_mins", ..MINUTES },
     Api { name: "idx_mins", ..MINUTES },
@@ -113,18 +109,6 @@ pub static APIS: &[Api] = &[
         name: "rt_min",
         cap: 1_000,
         fields: &["ts_code", "time", "open", "high", "low", "close", "vol", "amount"],
-        ..LIVE
-    },
-    Api {
-        name: "rt_min_daily",
-        cap: 1_000,
-        fields: &["code", "freq", "time", "open", "high", "low", "close", "vol", "amount"],
-        ..LIVE
-    },
-    Api {
-        name: "rt_k",
-        cap: 6_000,
-        fields: &["ts_code", "open", "high", "low", "close", "vol", "amount"],
         ..LIVE
     },
 ];

@@ -1,12 +1,12 @@
 //! Answers on disk, so that the same past is not asked for twice. Knows files; must not know when a past is closed.
 //!
 //! One file a question, `API/xx/HASH.json.zst`, written beside and renamed, with a checksum over its content: a file
-//! that was cut or garbled is as good as none, and is replaced. Errors and empty answers are not kept.
+//! that was cut or garbled is as good as none, and is replaced. Errors are not kept.
 
 use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, File},
-    io::{BufReader, BufWriter, ErrorKind, IntoInnerError, Write},
+    io::{BufReader, BufWriter, ErrorKind, IntoInnerError, Read as _, Write},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -27,6 +27,10 @@ use super::{
 
 const ZSTD_LEVEL: i32 = 1;
 const SUFFIX: &str = ".json.zst";
+/// How every file begins.
+const ASKED: &[u8] = br#"{"asked_ms":"#;
+/// As much of a file as holds the time.
+const HEAD_BYTES: usize = 36;
 /// Written beside a file, before it takes its name.
 const BESIDE: &str = ".tmp";
 
@@ -81,6 +85,12 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// Whether there is an answer to a question that was asked at or after `since_ms`: a look at the beginning of its
+    /// file.
+    pub(super) fn has(&self, api: &Api, params: &[(&'static str, String)], since_ms: i64) -> bool {
+        asked_ms(&self.path(api, params)).is_some_and(|asked_ms| asked_ms >= since_ms)
     }
 
     /// Keeps an answer. A full disk is a warning: what was answered is still good.
@@ -208,6 +218,14 @@ fn fill(path: &Path, table: &Table, params: &[(&'static str, String)], asked_ms:
     Ok(file.metadata()?.len())
 }
 
+/// When a kept answer was asked for: the number that stands first in its file.
+fn asked_ms(path: &Path) -> Option<i64> {
+    let mut head = [0; HEAD_BYTES];
+    zstd::Decoder::new(File::open(path).ok()?).ok()?.read_exact(&mut head).ok()?;
+    let text = std::str::from_utf8(head.strip_prefix(ASKED)?).ok()?;
+    text.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 fn read(path: &Path) -> anyhow::Result<Read> {
     let decoder = zstd::Decoder::new(File::open(path)?).with_context(|| path.display().to_string())?;
     // The checksum stands at the very end, behind what the parser needs.
@@ -262,6 +280,10 @@ mod tests {
         turned.reverse();
         assert_eq!(cache.find(api, &turned, 7), Some(table(1_000)), "the order of parameters means nothing");
         assert_eq!(cache.find(api, &params("20240102"), 8), None, "asked before the day was settled");
+        assert!(cache.has(api, &params("20240102"), 7) && !cache.has(api, &params("20240102"), 8));
+        assert!(!cache.has(api, &params("20240103"), 0));
+        cache.keep(&table(0), other, &[], 1_800_000_000_000);
+        assert!(cache.has(other, &[], 1_800_000_000_000), "of the shortest answer too");
         assert_eq!(cache.find(api, &params("20240103"), 0), None);
         assert_eq!(cache.find(other, &params("20240102"), 0), None);
     }

@@ -191,6 +191,13 @@ pub enum Reach {
 }
 
 impl ApiError {
+    /// Whether the same question may have an answer later without anybody doing anything. A question that the service
+    /// does not take may be one of its bad moments too.
+    pub fn passes(&self) -> bool {
+        matches!(self.reach(), Reach::Moment | Reach::Ask)
+            || matches!(self, ApiError::Quota { .. } | ApiError::Rate { .. })
+    }
+
     /// How far it reaches.
     pub fn reach(&self) -> Reach {
         match self {

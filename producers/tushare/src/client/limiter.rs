@@ -1,7 +1,8 @@
-//! Who may ask now: calls a minute of each token and API, and what the service has said about them.
+//! Who may ask now: calls a minute and a day of each token and API, and what the service has said about them.
 //!
 //! Knows numbers and pauses; must not know HTTP nor the service's words. Waiting is fair: first come, first served, an
-//! API at a time; a slow API holds up no other.
+//! API at a time; a slow API holds up no other. Minutes are measured, days are those of the exchanges; what is used up
+//! is not waited for.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime};
 use tokio::{
     sync::{Mutex as Turn, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until},
@@ -16,8 +18,9 @@ use tokio::{
 
 use super::{
     apis::{APIS, Api},
+    clock::Clock,
     error::ApiError,
-    settings::ClientSettings,
+    settings::{ClientSettings, Pace},
 };
 
 /// A call may be longer under way than the one a minute before it: that much more room is left.
@@ -39,13 +42,17 @@ struct Meter {
     asked: VecDeque<Instant>,
     /// Not before.
     pause: Option<Instant>,
-    /// Refused for long: until when, and what a caller is told.
-    refused: Option<(Instant, ApiError)>,
+    /// Calls of a day in Shanghai, and how many it may have.
+    today: (NaiveDate, u64),
+    per_day: u64,
+    /// Refused for long: until when, wall clock of Shanghai, and what a caller is told.
+    refused: Option<(NaiveDateTime, ApiError)>,
 }
 
 /// All tokens at one API.
 #[derive(Debug)]
 struct Lane {
+    api: &'static Api,
     turn: Turn<()>,
     meters: Mutex<Vec<Meter>>,
 }
@@ -58,20 +65,22 @@ enum Next {
 }
 
 /// The limits of all tokens and APIs.
-#[derive(Debug)]
 pub(super) struct Limiter {
     window: Duration,
+    clock: Clock,
     slots: Arc<Semaphore>,
     lanes: BTreeMap<&'static str, Lane>,
 }
 
 impl Limiter {
-    pub(super) fn new(tokens: usize, settings: &ClientSettings) -> Limiter {
+    pub(super) fn new(tokens: usize, settings: &ClientSettings, clock: Clock) -> Limiter {
         let minute = Duration::from_millis(settings.minute_ms);
+        let lane = |api: &'static Api| (api.name, Lane::new(api, tokens, settings.pace(api)));
         Limiter {
             window: minute + SLACK.min(minute / 20),
+            clock,
             slots: Arc::new(Semaphore::new(settings.calls_max)),
-            lanes: APIS.iter().map(|api| (api.name, Lane::new(tokens, settings.pace(api).per_min))).collect(),
+            lanes: APIS.iter().map(lane).collect(),
         }
     }
 
@@ -82,7 +91,7 @@ impl Limiter {
         let lane = self.lanes.get(api.name).ok_or_else(unlisted)?;
         let _turn = lane.turn.lock().await;
         loop {
-            match lane.next(self.window) {
+            match lane.next(self.window, (self.clock)()) {
                 Next::Never(error) => return Err(error),
                 Next::At(then) => sleep_until(then).await,
                 Next::Now(_) => {
@@ -91,8 +100,9 @@ impl Limiter {
                         return Err(ApiError::Stopped);
                     };
                     // It may have taken long, and the service may have spoken meanwhile.
-                    if let Next::Now(token) = lane.next(self.window) {
-                        self.change(api, token, |meter| meter.asked.push_back(Instant::now()));
+                    let wall = (self.clock)();
+                    if let Next::Now(token) = lane.next(self.window, wall) {
+                        self.change(api, token, |meter| meter.count(wall.date()));
                         return Ok(Grant { token, _slot: slot });
                     }
                 }
@@ -109,10 +119,17 @@ impl Limiter {
         });
     }
 
-    /// The service refuses this token at this API for a while.
-    pub(super) fn refuse(&self, api: &'static Api, token: usize, span: Duration, error: ApiError) {
-        let then = Instant::now() + span;
-        self.change(api, token, |meter| meter.refused = Some((then, error)));
+    /// The service refuses this token at this API until then, wall clock of Shanghai.
+    pub(super) fn refuse(&self, api: &'static Api, token: usize, until: NaiveDateTime, error: ApiError) {
+        self.change(api, token, |meter| meter.refused = Some((until, error)));
+    }
+
+    /// What keeps every token from this API for long, if anything does.
+    pub(super) fn refusal(&self, api: &'static Api) -> Option<ApiError> {
+        match self.lanes.get(api.name)?.next(self.window, (self.clock)()) {
+            Next::Never(error) => Some(error),
+            Next::Now(_) | Next::At(_) => None,
+        }
     }
 
     /// Calls a minute of all tokens together, as far as known by now.
@@ -131,9 +148,16 @@ impl Limiter {
 }
 
 impl Lane {
-    fn new(tokens: usize, per_min: u32) -> Lane {
-        let meter = || Meter { per_min, asked: VecDeque::new(), pause: None, refused: None };
-        Lane { turn: Turn::new(()), meters: Mutex::new((0..tokens).map(|_| meter()).collect()) }
+    fn new(api: &'static Api, tokens: usize, pace: Pace) -> Lane {
+        let meter = || Meter {
+            per_min: pace.per_min,
+            asked: VecDeque::new(),
+            pause: None,
+            today: (NaiveDate::MIN, 0),
+            per_day: pace.per_day.unwrap_or(u64::MAX),
+            refused: None,
+        };
+        Lane { api, turn: Turn::new(()), meters: Mutex::new((0..tokens).map(|_| meter()).collect()) }
     }
 
     fn meters(&self) -> MutexGuard<'_, Vec<Meter>> {
@@ -141,12 +165,15 @@ impl Lane {
     }
 
     /// The token that can go first; of several, the one that was used least.
-    fn next(&self, window: Duration) -> Next {
+    fn next(&self, window: Duration, wall: NaiveDateTime) -> Next {
         let now = Instant::now();
         let mut meters = self.meters();
         let mut first: Option<(Instant, usize, usize)> = None;
         for (token, meter) in meters.iter_mut().enumerate() {
-            meter.forget(now, window);
+            meter.forget(now, window, wall);
+            if meter.is_used_up(wall.date()) {
+                meter.refused = Some(used_up(self.api, meter.per_day, wall.date()));
+            }
             if meter.refused.is_none() {
                 let candidate = (meter.room(now, window), meter.asked.len(), token);
                 first = Some(first.map_or(candidate, |first| first.min(candidate)));
@@ -157,21 +184,40 @@ impl Lane {
             Some((then, ..)) => Next::At(then),
             None => {
                 let refused = meters.iter().filter_map(|meter| meter.refused.as_ref());
-                let soonest = refused.min_by_key(|(then, _)| *then);
+                let soonest = refused.min_by_key(|(until, _)| *until);
                 Next::Never(soonest.map_or(ApiError::Stopped, |(_, error)| error.clone()))
             }
         }
     }
 }
 
+/// The calls of the day are gone: until when, and what a caller is told.
+fn used_up(api: &Api, per_day: u64, today: NaiveDate) -> (NaiveDateTime, ApiError) {
+    let until = (today + Days::new(1)).and_time(NaiveTime::MIN);
+    let name = api.name;
+    let said = format!("tushare.calls_day_max.{name} is {per_day}; the service was not asked");
+    (until, ApiError::Quota { api: name, until, said })
+}
+
 impl Meter {
+    /// Counts a call.
+    fn count(&mut self, today: NaiveDate) {
+        self.asked.push_back(Instant::now());
+        let before = if self.today.0 == today { self.today.1 } else { 0 };
+        self.today = (today, before + 1);
+    }
+
+    fn is_used_up(&self, today: NaiveDate) -> bool {
+        self.refused.is_none() && self.today.0 == today && self.today.1 >= self.per_day
+    }
+
     /// Drops what lies back more than a minute.
-    fn forget(&mut self, now: Instant, window: Duration) {
+    fn forget(&mut self, now: Instant, window: Duration, wall: NaiveDateTime) {
         while self.asked.front().is_some_and(|&then| then + window <= now) {
             self.asked.pop_front();
         }
         self.pause = self.pause.filter(|&then| then > now);
-        self.refused = self.refused.take().filter(|(then, _)| *then > now);
+        self.refused = self.refused.take().filter(|(until, _)| *until > wall);
     }
 
     /// When it may go.
@@ -191,9 +237,17 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    /// Noon in Shanghai, and what passes of it by the test's own time.
+    fn wall(since: Instant) -> NaiveDateTime {
+        let noon = NaiveDate::from_ymd_opt(2024, 3, 1).unwrap().and_hms_opt(12, 0, 0).unwrap();
+        noon + since.elapsed()
+    }
+
     fn limiter(tokens: usize, rates: &str, calls_max: usize) -> Arc<Limiter> {
         let settings: ClientSettings = toml::from_str(rates).unwrap();
-        Arc::new(Limiter::new(tokens, &ClientSettings { calls_max, ..settings }))
+        let start = Instant::now();
+        let clock: Clock = Arc::new(move || wall(start));
+        Arc::new(Limiter::new(tokens, &ClientSettings { calls_max, ..settings }, clock))
     }
 
     /// When each of so many calls that come at once may go, in the order in which they came, and with which token.
@@ -269,12 +323,29 @@ mod tests {
     async fn a_quota_stops_one_token_at_one_api_until_its_end() {
         let limiter = limiter(2, "rates.daily = 500", 8);
         let used_up = |said: &str| ApiError::IpQuota { api: "daily", said: said.to_owned() };
-        limiter.refuse(api("daily"), 0, MINUTE * 60, used_up("an hour"));
+        let after = |hours| wall(Instant::now()) + chrono::TimeDelta::hours(hours);
+        limiter.refuse(api("daily"), 0, after(1), used_up("an hour"));
         assert!(rush(&limiter, 20).await.iter().all(|(_, token)| *token == 1));
-        limiter.refuse(api("daily"), 1, MINUTE * 120, used_up("two hours"));
+        limiter.refuse(api("daily"), 1, after(2), used_up("two hours"));
+        assert_eq!(limiter.refusal(api("daily")), Some(used_up("an hour")));
         assert_eq!(limiter.enter(api("daily")).await.unwrap_err(), used_up("an hour"));
         assert!(limiter.enter(api("adj_factor")).await.is_ok());
         tokio::time::advance(MINUTE * 60).await;
         assert_eq!(limiter.enter(api("daily")).await.unwrap().token, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_day_in_shanghai_has_no_more_calls_than_configured_and_the_next_has_them_anew() {
+        let limiter = limiter(2, "rates.daily = 500\ncalls_day_max.daily = 3", 8);
+        rush(&limiter, 6).await;
+        let ApiError::Quota { until, said, .. } = limiter.enter(api("daily")).await.unwrap_err() else {
+            panic!("no quota")
+        };
+        assert_eq!(until.to_string(), "2024-03-02 00:00:00");
+        assert_eq!(said, "tushare.calls_day_max.daily is 3; the service was not asked");
+        assert!(limiter.enter(api("adj_factor")).await.is_ok(), "every API has its own");
+        tokio::time::advance(MINUTE * 60 * 12).await;
+        rush(&limiter, 6).await;
+        assert!(limiter.enter(api("daily")).await.is_err());
     }
 }

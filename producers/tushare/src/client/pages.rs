@@ -80,7 +80,9 @@ impl Pages {
     }
 
     /// Takes the page at the offset that [`After`] named, or 0.
-    pub(super) fn take(&mut self, page: Page) -> Result<After, Misfit> {
+    ///
+    /// A page that does not fit changes nothing: it may be asked for again.
+    pub(super) fn take(&mut self, mut page: Page) -> Result<After, Misfit> {
         let (offset, rows) = (self.rows(), page.table.rows.len());
         if rows > self.cap.limit {
             return Err(Misfit::TooManyRows { rows, limit: self.cap.limit });
@@ -92,6 +94,12 @@ impl Pages {
             } else {
                 Ok(self.end(page))
             };
+        }
+        if let Some(table) = &self.table {
+            align(&mut page.table, &table.fields);
+            if self.seen.contains(&hash(&page.table.rows)) {
+                return Err(Misfit::RepeatedPage { offset });
+            }
         }
         if let Some(cut) = self.short.take() {
             // What looked like an end was the service's own cap.
@@ -107,7 +115,7 @@ impl Pages {
             self.table = Some(page.table);
             return Ok(After::Whole);
         }
-        self.add(page.table, offset)?;
+        self.add(page.table);
         Ok(match self.rows() {
             _ if !more => After::Whole,
             next if next > OFFSET_MAX => After::TooLarge,
@@ -138,18 +146,12 @@ impl Pages {
         After::Whole
     }
 
-    fn add(&mut self, mut page: Table, offset: usize) -> Result<(), Misfit> {
-        if let Some(table) = &self.table {
-            align(&mut page, &table.fields);
-        }
-        if !self.seen.insert(hash(&page.rows)) {
-            return Err(Misfit::RepeatedPage { offset });
-        }
+    fn add(&mut self, mut page: Table) {
+        self.seen.insert(hash(&page.rows));
         match &mut self.table {
             Some(table) => table.rows.append(&mut page.rows),
             None => self.table = Some(page),
         }
-        Ok(())
     }
 }
 

@@ -5,18 +5,18 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use chrono::{NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{NaiveDateTime, NaiveTime, TimeDelta};
 use sqep::shanghai;
-use tokio::time::sleep;
+use tokio::{sync::Mutex as Turn, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    apis::Api,
+    apis::{APIS, Api},
     cache::Cache,
+    clock::{Clock, wall_clock},
     error::{ApiError, Misfit, Refusal, Span},
     http::{Fault, Http},
     limiter::Limiter,
@@ -29,10 +29,7 @@ use super::{
 };
 
 /// A token that was refused is tried again after this long: points are bought, addresses go.
-const REFUSED_FOR: Duration = Duration::from_secs(3_600);
-const MINUTE: Duration = Duration::from_secs(60);
-/// What a call takes, for estimates.
-const CALL: Duration = Duration::from_millis(300);
+const REFUSED_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// A question: an API and its parameters, but for `limit` and `offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +64,20 @@ pub enum Keep {
 
 /// The service. Cheap to clone; clones share limits, cache and connections.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(pub(super) Arc<Inner>);
 
-struct Inner {
-    settings: ClientSettings,
+pub(super) struct Inner {
+    pub(super) settings: ClientSettings,
     http: Http,
-    tokens: usize,
-    limiter: Limiter,
+    pub(super) tokens: usize,
+    pub(super) limiter: Limiter,
     cache: Option<Cache>,
     caps: Mutex<HashMap<&'static str, Cap>>,
+    /// Held by the first question of each API, from which the others learn where an answer ends.
+    firsts: BTreeMap<&'static str, Turn<bool>>,
     spent: Mutex<BTreeMap<&'static str, u64>>,
     jitter: Jitter,
+    clock: Clock,
     stop: CancellationToken,
 }
 
@@ -90,6 +90,15 @@ impl fmt::Debug for Client {
 impl Client {
     /// Checks the settings and finds the tokens; asks nothing yet.
     pub fn new(settings: ClientSettings, stop: CancellationToken) -> anyhow::Result<Client> {
+        Client::by_clock(settings, wall_clock(), stop)
+    }
+
+    /// The same, at the time of this clock.
+    pub fn by_clock(
+        settings: ClientSettings,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Client> {
         settings.check()?;
         let tokens = token::find(&settings.token, settings.token_file.as_deref())?;
         let (count, dir) = (tokens.len(), &settings.cache_dir);
@@ -98,11 +107,13 @@ impl Client {
         Ok(Client(Arc::new(Inner {
             http: Http::new(&settings, tokens)?,
             tokens: count,
-            limiter: Limiter::new(count, &settings),
+            limiter: Limiter::new(count, &settings, Arc::clone(&clock)),
             cache,
             caps: Mutex::default(),
+            firsts: APIS.iter().map(|api| (api.name, Turn::new(false))).collect(),
             spent: Mutex::default(),
             jitter: Jitter::new(),
+            clock,
             stop,
             settings,
         })))
@@ -118,38 +129,46 @@ impl Client {
         }
     }
 
+    /// What time it is in Shanghai.
+    pub fn now(&self) -> NaiveDateTime {
+        (self.0.clock)()
+    }
+
+    /// Whether a question costs no call: its answer is kept.
+    pub fn is_kept(&self, ask: &Ask, keep: Keep) -> bool {
+        let Keep::Settled { since_ms } = keep else { return false };
+        self.0.cache.as_ref().is_some_and(|cache| cache.has(ask.api, &ask.params, since_ms))
+    }
+
+    /// Rows of a call at most, as far as known by now.
+    pub fn cap_of(&self, api: &'static Api) -> usize {
+        self.cap(api).limit
+    }
+
+    /// Whether nothing is known yet of where answers of an API end.
+    pub fn is_new(&self, api: &'static Api) -> bool {
+        self.0.firsts.get(api.name).is_some_and(|first| first.try_lock().is_ok_and(|is_past| !*is_past))
+    }
+
+    /// Whether answers are kept at all.
+    pub fn keeps(&self) -> bool {
+        self.0.cache.is_some()
+    }
+
+    /// The quota that is in the way of a question, if it is used up and the answer is not kept. Asks nothing.
+    pub fn quota(&self, ask: &Ask, keep: Keep) -> Option<ApiError> {
+        let refusal = self.0.limiter.refusal(ask.api)?;
+        (matches!(refusal, ApiError::Quota { .. }) && !self.is_kept(ask, keep)).then_some(refusal)
+    }
+
     /// Whether the points of the account are enough; what is bought apart, the service alone knows.
     pub fn allows(&self, api: &Api) -> bool {
         self.0.settings.allows(api)
     }
 
-    /// How long so many calls take under the limits of the account, if nobody else uses it.
-    pub fn estimate(&self, calls: &[(&'static Api, u64)]) -> Duration {
-        let mut each: BTreeMap<&str, (&'static Api, u64)> = BTreeMap::new();
-        for &(api, count) in calls {
-            each.entry(api.name).or_insert((api, 0)).1 += count;
-        }
-        let all: u64 = each.values().map(|(_, count)| count).sum();
-        let slots = u64::try_from(self.0.settings.calls_max).unwrap_or(u64::MAX);
-        let busy = CALL.saturating_mul(u32::try_from(all.div_ceil(slots)).unwrap_or(u32::MAX));
-        each.values().map(|&(api, count)| self.bound(api, count)).fold(busy, Duration::max)
-    }
-
     /// Calls sent so far, by API.
     pub fn spent(&self) -> BTreeMap<&'static str, u64> {
         self.0.spent.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The time that the limits of one API ask for.
-    fn bound(&self, api: &'static Api, count: u64) -> Duration {
-        let per_min = self.0.limiter.per_min(api);
-        let per_day = self.0.settings.pace(api).per_day.unwrap_or(u64::MAX);
-        let per_day = per_day.saturating_mul(u64::try_from(self.0.tokens).unwrap_or(u64::MAX)).max(1);
-        let waits =
-            |count: u64, of: u64| u32::try_from(count.saturating_sub(1) / of.max(1)).unwrap_or(u32::MAX);
-        let days = waits(count, per_day);
-        let left = count - u64::from(days).saturating_mul(per_day).min(count);
-        MINUTE.saturating_mul(1_440).saturating_mul(days) + MINUTE.saturating_mul(waits(left, per_min))
     }
 
     async fn kept(&self, ask: &Ask, keep: Keep) -> Result<Table, ApiError> {
@@ -159,9 +178,10 @@ impl Client {
             debug!("{ask}: {} rows from the cache", table.rows.len());
             return Ok(table);
         }
-        let asked_ms = now_ms();
-        let table = Arc::new(self.whole(ask).await?);
-        if keep != Keep::No && self.0.cache.is_some() && !table.rows.is_empty() {
+        let asked_ms = shanghai::instant_ms(self.now()).unwrap_or_default();
+        let table = Arc::new(self.learned(ask).await?);
+        let holds = ask.api.may_be_empty || !table.rows.is_empty();
+        if keep != Keep::No && self.0.cache.is_some() && holds {
             let (client, ask, table) = (self.clone(), ask.clone(), table.clone());
             let keeps =
                 move || client.0.cache.iter().for_each(|c| c.keep(&table, ask.api, &ask.params, asked_ms));
@@ -177,54 +197,70 @@ impl Client {
         tokio::task::spawn_blocking(find).await.ok().flatten()
     }
 
-    /// All pages, asked again from the first when they do not fit together.
+    /// All pages. The first question of an API goes alone: what it shows of the length of answers saves the others a
+    /// page.
+    async fn learned(&self, ask: &Ask) -> Result<Table, ApiError> {
+        let Some(first) = self.0.firsts.get(ask.api.name) else { return self.whole(ask).await };
+        let mut is_past = first.lock().await;
+        if *is_past {
+            drop(is_past);
+            return self.whole(ask).await;
+        }
+        let table = self.whole(ask).await?;
+        *is_past = true;
+        Ok(table)
+    }
+
+    /// All pages, each asked again when it does not fit to those before it.
     async fn whole(&self, ask: &Ask) -> Result<Table, ApiError> {
         let (api, settings) = (ask.api, &self.0.settings);
         if !settings.allows(api) {
             let said = format!("tushare.points is {}; the service was not asked", settings.points);
             return Err(ApiError::Permission { api: api.name, points: api.points, said });
         }
-        for tried in 1.. {
-            let misfit = match self.pages(ask).await {
-                Ok(table) => return Ok(table),
-                Err(Broken::Api(error)) => return Err(error),
-                Err(Broken::Misfit(misfit)) => misfit,
-            };
-            if tried >= settings.misfit_tries_max || matches!(misfit, Misfit::Full { .. }) {
-                return Err(ApiError::Incomplete { api: api.name, asked: ask.to_string(), why: misfit });
-            }
-            warn!("{ask}: {misfit}: asked again");
-            sleep(self.0.jitter.of(settings.pause_max(tried))).await;
-        }
-        Err(ApiError::Stopped)
-    }
-
-    async fn pages(&self, ask: &Ask) -> Result<Table, Broken> {
-        let cap = self.cap(ask.api);
-        if !ask.api.paged {
-            let table = self.page(ask, None).await?.table;
-            let rows = table.rows.len();
-            return if rows < cap.limit { Ok(table) } else { Err(Broken::Misfit(Misfit::Full { rows })) };
-        }
-        let (mut pages, mut offset) = (Pages::new(cap), 0);
+        let (mut pages, mut offset, mut misfits) = (Pages::new(self.cap(api)), 0, 0);
         loop {
-            let page = self.page(ask, Some((pages.limit(), offset))).await?;
-            match pages.take(page).map_err(Broken::Misfit)? {
-                After::Ask(next) => offset = next,
-                After::TooLarge => {
-                    let (api, asked, rows) = (ask.api.name, ask.to_string(), pages.rows());
-                    return Err(Broken::Api(ApiError::TooLarge { api, asked, rows }));
+            let part = api.paged.then(|| (pages.limit(), offset));
+            let taken = match self.page(ask, part).await {
+                Ok(page) if api.paged => pages.take(page),
+                Ok(page) => return self.unpaged(ask, page.table),
+                Err(Broken::Misfit(misfit)) => Err(misfit),
+                Err(Broken::Api(error)) => return Err(error),
+            };
+            match taken {
+                Ok(After::Ask(next)) => offset = next,
+                Ok(After::TooLarge) => {
+                    let (asked, rows) = (ask.to_string(), pages.rows());
+                    return Err(ApiError::TooLarge { api: api.name, asked, rows });
                 }
-                After::Whole => {
+                Ok(After::Whole) => {
                     let (table, cap) = pages.finish();
-                    self.learn(ask.api, cap);
+                    self.learn(api, cap);
                     return Ok(table);
                 }
+                Err(why) => {
+                    misfits += 1;
+                    if misfits >= settings.misfit_tries_max {
+                        return Err(ApiError::Incomplete { api: api.name, asked: ask.to_string(), why });
+                    }
+                    debug!("{ask}: {why}: asked again");
+                    sleep(self.0.jitter.of(settings.pause_max(misfits))).await;
+                }
             }
         }
     }
 
-    fn cap(&self, api: &'static Api) -> Cap {
+    /// An answer that cannot be paged is whole if it is shorter than the most that one holds.
+    fn unpaged(&self, ask: &Ask, table: Table) -> Result<Table, ApiError> {
+        let rows = table.rows.len();
+        if rows < self.cap(ask.api).limit {
+            return Ok(table);
+        }
+        let (api, asked) = (ask.api.name, ask.to_string());
+        Err(ApiError::Incomplete { api, asked, why: Misfit::Full { rows } })
+    }
+
+    fn cap(&self, api: &Api) -> Cap {
         let caps = self.0.caps.lock().unwrap_or_else(PoisonError::into_inner);
         caps.get(api.name).copied().unwrap_or_else(|| Cap::new(self.0.settings.cap(api)))
     }
@@ -282,7 +318,8 @@ impl Client {
     fn refused(&self, ask: &Ask, token: usize, code: i64, said: &str, refusals: &mut u32) -> Verdict {
         let (api, settings, limiter) = (ask.api, &self.0.settings, &self.0.limiter);
         let (name, said) = (api.name, said.to_owned());
-        let (error, span) = match Refusal::of(code, &said) {
+        let for_long = self.now() + REFUSED_FOR;
+        let (error, until) = match Refusal::of(code, &said) {
             Refusal::Server => return Verdict::Failed,
             Refusal::Rate { per_min } => {
                 limiter.slow_down(api, token, per_min);
@@ -298,26 +335,20 @@ impl Client {
             }
             Refusal::UnknownApi => return Verdict::Never(ApiError::UnknownApi { api: name, said }),
             Refusal::Quota(span) => {
-                let (until, span) = quota_end(now_ms(), span);
-                (ApiError::Quota { api: name, until, said }, span)
+                let until = quota_end(self.now(), span);
+                (ApiError::Quota { api: name, until, said }, until)
             }
-            Refusal::Permission => {
-                (ApiError::Permission { api: name, points: api.points, said }, REFUSED_FOR)
-            }
-            Refusal::Auth => (ApiError::Auth { api: name, said }, REFUSED_FOR),
-            Refusal::IpQuota => (ApiError::IpQuota { api: name, said }, REFUSED_FOR),
+            Refusal::Permission => (ApiError::Permission { api: name, points: api.points, said }, for_long),
+            Refusal::Auth => (ApiError::Auth { api: name, said }, for_long),
+            Refusal::IpQuota => (ApiError::IpQuota { api: name, said }, for_long),
         };
         if self.0.tokens > 1 {
             warn!("token {} of {}: {error}", token + 1, self.0.tokens);
         }
-        limiter.refuse(api, token, span, error);
+        limiter.refuse(api, token, until, error);
         // Another token may do; if none is left, the limiter says why.
         Verdict::Again
     }
-}
-
-fn now_ms() -> i64 {
-    Utc::now().timestamp_millis()
 }
 
 /// Why there is no page.
@@ -333,15 +364,13 @@ enum Verdict {
     Never(ApiError),
 }
 
-/// When a quota is filled again: the wall clock in Shanghai, and how long that is from now. Days end at midnight; an hour
-/// ends an hour from now at the latest.
-fn quota_end(now_ms: i64, span: Span) -> (NaiveDateTime, Duration) {
-    let now = shanghai::wall(now_ms).unwrap_or_default();
-    let until = match span {
+/// When a quota is filled again, by the wall clock of Shanghai. Days end at midnight; an hour ends an hour from now at
+/// the latest.
+fn quota_end(now: NaiveDateTime, span: Span) -> NaiveDateTime {
+    match span {
         Span::Hour => now + TimeDelta::hours(1),
         Span::Day => (now.date() + TimeDelta::days(1)).and_time(NaiveTime::MIN),
-    };
-    (until, (until - now).to_std().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -353,9 +382,9 @@ mod tests {
     #[test]
     fn a_quota_of_a_day_ends_at_midnight_in_shanghai() {
         let day = NaiveDate::from_ymd_opt(2024, 3, 1).unwrap();
-        let now_ms = shanghai::instant_ms(day.and_hms_opt(23, 0, 0).unwrap()).unwrap();
+        let now = day.and_hms_opt(22, 30, 0).unwrap();
         let midnight = day.succ_opt().unwrap().and_hms_opt(0, 0, 0).unwrap();
-        assert_eq!(quota_end(now_ms, Span::Day), (midnight, Duration::from_secs(3_600)));
-        assert_eq!(quota_end(now_ms, Span::Hour), (midnight, Duration::from_secs(3_600)));
+        assert_eq!(quota_end(now, Span::Day), midnight);
+        assert_eq!(quota_end(now, Span::Hour), day.and_hms_opt(23, 30, 0).unwrap());
     }
 }

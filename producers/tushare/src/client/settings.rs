@@ -30,10 +30,14 @@ pub struct ClientSettings {
     /// The CA that signed the server's certificate (PEM); by default those of the system.
     pub tls_ca_file: Option<PathBuf>,
 
-    /// Points of the account: 120, 2000, 5000, 10000, 15000 or between. They set calls a minute and which APIs are asked.
+    /// Points of the account: 120, 2000, 5000, 10000, 15000 or between. They set calls a minute and which APIs are
+    /// asked.
     pub points: u32,
     /// Calls a minute and token, by API, above what the points give: `rates.daily = 500`.
     pub rates: BTreeMap<String, u32>,
+    /// Calls a day (Asia/Shanghai) and token, by API, above what the points give (120: 8,000; from 2,000: 100,000; from
+    /// 5,000, and what is bought apart: without end): `calls_day_max.daily = 8000`. A program counts its own calls.
+    pub calls_day_max: BTreeMap<String, u64>,
     /// Rows a call at most, by API, above what is documented: `caps.daily = 6000`.
     pub caps: BTreeMap<String, usize>,
     /// Milliseconds of the minute over which the service counts calls; a fake service may have a shorter one.
@@ -51,7 +55,7 @@ pub struct ClientSettings {
     pub answer_bytes_max: usize,
     /// Tries of one call while the service fails or does not answer.
     pub tries_max: u32,
-    /// Tries of one question whose pages do not fit together.
+    /// Pages of one question that do not fit to the others, each asked for again.
     pub misfit_tries_max: u32,
     /// Refusals in a row of one call for calls a minute, each waited out by a minute.
     pub rate_refusals_max: u32,
@@ -60,7 +64,8 @@ pub struct ClientSettings {
     /// Milliseconds of a pause at most.
     pub pause_ms_max: u64,
 
-    /// Where answers are kept, a folder a service, so that an emptied stream is filled again without a call; empty: nowhere.
+    /// Where answers are kept, a folder a service, so that an emptied stream is filled again without a call; empty:
+    /// nowhere.
     pub cache_dir: PathBuf,
     /// Bytes of all kept answers; the oldest go first.
     pub cache_bytes_max: u64,
@@ -76,6 +81,7 @@ impl Default for ClientSettings {
             tls_ca_file: None,
             points: 2_000,
             rates: BTreeMap::new(),
+            calls_day_max: BTreeMap::new(),
             caps: BTreeMap::new(),
             minute_ms: 60_000,
             calls_max: 8,
@@ -162,7 +168,8 @@ impl ClientSettings {
         }
         let rates = self.rates.iter().map(|(name, &value)| ("rates", name, value == 0));
         let caps = self.caps.iter().map(|(name, &value)| ("caps", name, value == 0));
-        for (key, name, none) in rates.chain(caps) {
+        let days = self.calls_day_max.iter().map(|(name, &value)| ("calls_day_max", name, value == 0));
+        for (key, name, none) in rates.chain(days).chain(caps) {
             if apis::find(name).is_none() {
                 bail!("tushare.{key}.{name}: no such API; there are {}", apis::names());
             }
@@ -199,7 +206,8 @@ impl ClientSettings {
             (_, own) => own.min(account),
         };
         let per_min = self.rates.get(api.name).copied().unwrap_or(usual);
-        Pace { per_min, per_day: per_day.filter(|_| api.points > 0) }
+        let own = self.calls_day_max.get(api.name).copied();
+        Pace { per_min, per_day: own.or(per_day.filter(|_| api.points > 0)) }
     }
 
     /// Whether the account has the points. What is bought apart, the service alone knows.
@@ -243,8 +251,11 @@ mod tests {
         assert_eq!(settings(5_000).pace(api("stock_basic")).per_min, 50);
         assert_eq!(settings(120).pace(api("stk_mins")), Pace { per_min: BOUGHT_RATE_PER_MIN, per_day: None });
         assert!(!settings(2_000).allows(api("stock_st")) && settings(3_000).allows(api("stock_st")));
-        let own: ClientSettings = toml::from_str("points = 120\nrates.daily = 7\ncaps.daily = 9").unwrap();
-        assert_eq!((own.pace(api("daily")).per_min, own.cap(api("daily"))), (7, 9));
+        let own: ClientSettings =
+            toml::from_str("points = 120\nrates.daily = 7\ncaps.daily = 9\ncalls_day_max.stk_mins = 5")
+                .unwrap();
+        assert_eq!(own.pace(api("daily")), Pace { per_min: 7, per_day: Some(8_000) });
+        assert_eq!((own.pace(api("stk_mins")).per_day, own.cap(api("daily"))), (Some(5), 9));
     }
 
     #[test]
@@ -252,6 +263,7 @@ mod tests {
         for (text, named) in [
             ("rates.dayly = 5", "tushare.rates.dayly: no such API; there are daily,"),
             ("caps.daily = 0", "tushare.caps.daily is 0"),
+            ("calls_day_max.daily = 0", "tushare.calls_day_max.daily is 0"),
             ("points = 100", "tushare.points 100"),
             ("base_url = 'api.tushare.pro'", "tushare.base_url"),
             ("calls_max = 0", "tushare.calls_max"),

@@ -37,7 +37,9 @@ pub(super) fn find(given: &[Token], file: Option<&Path>) -> anyhow::Result<Vec<T
     };
     let tokens = split(secret.reveal());
     if tokens.is_empty() {
-        bail!("the file of the token holds blanks only");
+        let place =
+            file.map_or_else(|| format!("the credential {CREDENTIAL}"), |path| path.display().to_string());
+        bail!("{place} holds no token, only blanks");
     }
     Ok(tokens)
 }

@@ -12,7 +12,10 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -113,25 +116,7 @@ impl Rig {
 
     /// Everything on the stream: the last row of each key, and how many rows there were.
     pub(crate) async fn stream<R: Record>(&self, kind: Kind) -> Stream<R> {
-        let stream = StreamSettings { kind, ..StreamSettings::default() };
-        let reader = ReaderSettings {
-            group: Some(format!("test-{}", self.fake.calls().len())),
-            start: Some("earliest".parse().unwrap()),
-            ..ReaderSettings::default()
-        };
-        let meters = Meters::default();
-        let inward = Inward {
-            redis: &self.redis.settings(),
-            stream: &stream,
-            reader: &reader,
-            calendar: &CalendarSettings::default(),
-            meters: &meters,
-        };
-        let memory = Memory::default();
-        let sink = memory.clone();
-        inward.deliver("test", true, &CancellationToken::new(), move |_| Ok(sink.clone())).await.unwrap();
-        let stream = memory.0.lock().unwrap();
-        Stream { rows: stream.rows.clone(), count: stream.count }
+        stream(&self.redis, kind).await
     }
 
     pub(crate) async fn letters(&self, kind: Kind) -> u64 {
@@ -143,14 +128,41 @@ impl Rig {
 /// Rows of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Stream<R> {
+    /// The last one of each key.
     pub(crate) rows: BTreeMap<(Symbol, i64), R>,
     pub(crate) count: usize,
+    /// All of them, in order.
+    pub(crate) history: Vec<R>,
 }
 
 impl<R> Default for Stream<R> {
     fn default() -> Self {
-        Stream { rows: BTreeMap::new(), count: 0 }
+        Stream { rows: BTreeMap::new(), count: 0, history: Vec::new() }
     }
+}
+
+/// Everything on a stream, as a new group reads it.
+pub(crate) async fn stream<R: Record>(redis: &TestRedis, kind: Kind) -> Stream<R> {
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    let stream = StreamSettings { kind, ..StreamSettings::default() };
+    let reader = ReaderSettings {
+        group: Some(format!("test-{}", READ.fetch_add(1, Ordering::Relaxed))),
+        start: Some("earliest".parse().unwrap()),
+        ..ReaderSettings::default()
+    };
+    let meters = Meters::default();
+    let inward = Inward {
+        redis: &redis.settings(),
+        stream: &stream,
+        reader: &reader,
+        calendar: &CalendarSettings::default(),
+        meters: &meters,
+    };
+    let memory = Memory::default();
+    let sink = memory.clone();
+    inward.deliver("test", true, &CancellationToken::new(), move |_| Ok(sink.clone())).await.unwrap();
+    let stream = memory.0.lock().unwrap();
+    stream.clone()
 }
 
 /// Keeps what it is given; twice is once by key.
@@ -179,6 +191,7 @@ impl<R: Record> Sink for Memory<R> {
         let mut stream = self.0.lock().unwrap();
         for row in batch.rows {
             stream.rows.insert(row.record.key(), row.record);
+            stream.history.push(row.record);
             stream.count += 1;
         }
         Ok(())

@@ -9,7 +9,7 @@ use chrono::NaiveDateTime;
 use sqep::{Calendar, Chunk, Cursors, Kind, Source};
 use sqep_testkit::tushare::{FakeTushare, Faults, TOKEN, World};
 use sqep_tushare::{
-    client::{Client, ClientSettings},
+    client::{Client, ClientSettings, Clock},
     config::{AliasChoice, FetchSettings},
     desk::Desk,
     gaps::Gaps,
@@ -61,12 +61,17 @@ impl Office {
             base_url: self.fake.url(),
             token: vec![TOKEN.into()],
             points: 15_000,
+            minute_ms: 20,
+            rate_refusals_max: 2,
+            pause_first_ms: 1,
+            pause_ms_max: 4,
             cache_dir: "".into(),
             ..ClientSettings::default()
         };
-        let client = Client::new(settings, CancellationToken::new()).unwrap();
         let now = Arc::clone(&self.now);
-        let tables = Tables::new(client, Arc::new(move || *now.lock().unwrap()), AliasChoice::Current);
+        let clock: Clock = Arc::new(move || *now.lock().unwrap());
+        let client = Client::by_clock(settings, clock, CancellationToken::new()).unwrap();
+        let tables = Tables::new(client, AliasChoice::Current);
         let desk = Desk {
             kind,
             tables,
