@@ -43,6 +43,12 @@ impl Raw {
         [self.open, self.high, self.low, self.close].iter().all(|&price| price == 0.0)
     }
 
+    /// Whether the prices are above zero, and low and high around the others.
+    pub fn has_sound_prices(&self) -> bool {
+        let within = |price: f64| (self.low..=self.high).contains(&price);
+        self.low > 0.0 && within(self.open) && within(self.close)
+    }
+
     /// Prices brought to so many decimals, for vendors that keep them in 32-bit floats.
     #[must_use]
     pub fn with_decimals(mut self, decimals: i32) -> Raw {

@@ -2,26 +2,23 @@
 //! not know connections, requests nor the stream.
 //!
 //! QMT sends the bar of the running minute again and again and never says that it is done. A bar is final when a row of
-//! a later one comes, or when its end and a grace have passed and something was heard after its end: what is silent may
-//! have stopped before the last push. A final bar goes out once. History is final, and what it says otherwise than before
-//! goes out again, as a later version.
+//! a later one comes, or when everything was looked at after its end and a grace: what is silent may have stopped before
+//! the last push. A final bar goes out once. History is final as far as it was over when it was asked for, and what it
+//! says otherwise than before goes out again, as a later version.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{Hash, Hasher},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta, Timelike};
-use serde::{Deserialize, Serialize};
-use sqep::{Kind, Reason, Refusal, Symbol, check::Finding, shanghai, symbol::Class};
-use xxhash_rust::xxh3::Xxh3;
+use sqep::{Kind, Reason, Refusal, Symbol, check::Finding, shanghai};
 
+pub use crate::line::State;
 use crate::{
     bar::Raw,
     config::{Auction, QmtSettings},
-    day::{Folded, close_of, fold, is_after_hours, is_auction},
-    protocol::{From, Row},
-    units::{Judge, VolUnit},
+    day::{close_of, is_after_hours},
+    line::{Forming, Line},
+    protocol::{From, Odd, Row},
+    units::VolUnit,
 };
 
 /// How far in the future the end of a bar may lie: a clock that is wrong would close everything to come.
@@ -54,7 +51,7 @@ impl Rules {
         }
     }
 
-    fn minute(&self) -> bool {
+    pub(crate) fn minute(&self) -> bool {
         matches!(self.kind, Kind::BarMinute(_))
     }
 
@@ -87,14 +84,22 @@ pub struct Outcome {
     pub skipped: BTreeMap<Reason, u64>,
     /// Bars that were published with other values before.
     pub corrected: u64,
+    /// Securities of which a row knew more than what went out: history must tell, from the first label to the last.
+    pub doubts: BTreeMap<Symbol, (NaiveDateTime, NaiveDateTime)>,
 }
 
 impl Outcome {
-    fn skip(&mut self, reason: Reason) {
+    pub(crate) fn skip(&mut self, reason: Reason) {
         *self.skipped.entry(reason).or_default() += 1;
     }
 
-    fn refuse(&mut self, symbol: Symbol, row: &Row, findings: Vec<Finding>) {
+    /// History must tell what is right from a time on.
+    pub(crate) fn doubt(&mut self, symbol: Symbol, wall: NaiveDateTime) {
+        let (first, last) = self.doubts.entry(symbol).or_insert((wall, wall));
+        (*first, *last) = (wall.min(*first), wall.max(*last));
+    }
+
+    pub(crate) fn refuse(&mut self, symbol: Symbol, row: &Row, findings: Vec<Finding>) {
         let raw = serde_json::to_string(row).unwrap_or_default();
         self.refused.push(Refusal { row: 0, rows: 1, symbol: symbol.to_string(), findings, raw });
     }
@@ -110,40 +115,17 @@ impl Outcome {
     }
 }
 
-/// The state of a security that outlives a process, where the source asks for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// Label of the last final bar.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<NaiveDateTime>,
-    /// The bar that is not final yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forming: Option<(Row, VolUnit)>,
-    /// The opening auction that waits for 09:31.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auction: Option<(Row, VolUnit)>,
-}
-
-/// A row of the present bar.
+/// How a row came.
 #[derive(Debug, Clone, Copy)]
-struct Forming {
-    row: Row,
-    unit: VolUnit,
-    raw: Raw,
-}
-
-/// One security.
-#[derive(Debug, Default)]
-struct Line {
-    mark: Option<NaiveDateTime>,
-    forming: Option<Forming>,
-    /// The last day that had a bar, and the bars of it that went out: label, hash, shares.
-    day: NaiveDate,
-    sent: BTreeMap<NaiveDateTime, (u64, f64)>,
-    judge: Judge,
-    auction: Option<Forming>,
-    /// Up to here an earlier run published everything.
-    floor: Option<NaiveDateTime>,
+pub struct Came {
+    /// Whether more of its bar may come.
+    pub from: From,
+    /// What its volume is counted in.
+    pub unit: VolUnit,
+    /// The time in Shanghai, if anybody knows it.
+    pub now: Option<NaiveDateTime>,
+    /// When history was asked for, if anybody knows it.
+    pub asked: Option<NaiveDateTime>,
 }
 
 /// All securities.
@@ -155,7 +137,7 @@ pub struct Board {
 }
 
 /// Why a row is no bar.
-enum Stop {
+pub(crate) enum Stop {
     Skip(Reason),
     Refuse(Finding),
 }
@@ -173,26 +155,30 @@ impl Board {
     /// Takes up a security where it was left.
     pub fn restore(&mut self, symbol: Symbol, state: State) {
         let line = self.lines.entry(symbol).or_default();
-        let bar = |kept: Option<(Row, VolUnit)>| {
-            let (row, unit) = kept?;
-            Some(Forming { row, unit, raw: raw_of(&row, symbol, unit).ok()? })
-        };
         self.forming -= usize::from(line.forming.is_some());
-        (line.mark, line.forming, line.auction) = (state.mark, bar(state.forming), bar(state.auction));
+        line.restore(&state, |kept| {
+            let (row, unit) = kept?;
+            Some(Forming { row, unit, raw: raw_of(&row, symbol, unit).ok()?, heard: true })
+        });
         self.forming += usize::from(line.forming.is_some());
     }
 
-    /// Everything of a security up to a label was published by an earlier run.
-    pub fn published(&mut self, symbol: Symbol, mark: NaiveDateTime) {
-        let line = self.lines.entry(symbol).or_default();
-        (line.mark, line.floor) = (Some(mark), Some(mark));
+    /// Everything of a security up to a label was published by an earlier run; `print` is what that added up to. `today`:
+    /// that day goes on.
+    pub fn published(&mut self, symbol: Symbol, mark: NaiveDateTime, print: Option<u64>, today: bool) {
+        self.lines.entry(symbol).or_default().published(mark, print, today);
+    }
+
+    /// The history of a security has come in full.
+    pub fn caught_up(&mut self, symbol: Symbol, out: &mut Outcome) {
+        if let Some(line) = self.lines.get_mut(&symbol) {
+            line.caught_up(symbol, &self.rules, out);
+        }
     }
 
     /// The state of a security.
     pub fn state(&self, symbol: Symbol) -> State {
-        let Some(line) = self.lines.get(&symbol) else { return State::default() };
-        let kept = |bar: Option<Forming>| bar.map(|bar| (bar.row, bar.unit));
-        State { mark: line.mark, forming: kept(line.forming), auction: kept(line.auction) }
+        self.lines.get(&symbol).map(Line::state).unwrap_or_default()
     }
 
     /// Label of the last final bar.
@@ -200,46 +186,45 @@ impl Board {
         self.lines.get(&symbol)?.mark
     }
 
-    /// Shares of the bars of a day that went out; `None`: some went out before this run.
+    /// Shares of the bars of a day that went out; `None`: what an earlier run published is not known yet.
     pub fn shares(&self, symbol: Symbol, day: NaiveDate) -> Option<f64> {
-        let Some(line) = self.lines.get(&symbol) else { return Some(0.0) };
-        if line.floor.is_some_and(|floor| floor.date() >= day) {
-            return None;
-        }
-        let sent = line.sent.values().map(|(_, shares)| shares);
-        Some(if line.day == day { sent.sum() } else { 0.0 })
+        self.lines.get(&symbol).map_or(Some(0.0), |line| line.shares(day))
     }
 
-    /// Takes a row. `now` is the time in Shanghai, if anybody knows it.
-    pub fn take(
-        &mut self,
-        symbol: Symbol,
-        row: Row,
-        from: From,
-        unit: VolUnit,
-        now: Option<NaiveDateTime>,
-        out: &mut Outcome,
-    ) {
+    /// Takes a row. A bar of history that was not over when it was asked for may have grown since.
+    pub fn take(&mut self, symbol: Symbol, row: Row, came: Came, out: &mut Outcome) {
+        let Came { from, unit, now, asked } = came;
         let raw = match self.judged(&row, symbol, unit, now) {
             Ok(raw) => raw,
             Err(Stop::Skip(reason)) => return out.skip(reason),
-            Err(Stop::Refuse(finding)) => return out.refuse(symbol, &row, vec![finding]),
+            Err(Stop::Refuse(finding)) => return self.refuse(symbol, &row, finding, out),
         };
         let end = self.rules.end(raw.wall);
-        let running = now.is_some_and(|now| end + self.rules.grace(end, row.open_interest) > now);
+        let running = asked.is_some_and(|asked| end + self.rules.grace(end, row.open_interest) > asked);
         let line = self.lines.entry(symbol).or_default();
         let before = line.forming.is_some();
-        let forming = Forming { row, unit, raw };
+        let forming = Forming { row, unit, raw, heard: from == From::Live };
         if from == From::Live || running {
             line.live(symbol, forming, &self.rules, out);
         } else {
-            if line.forming.is_some_and(|forming| forming.raw.wall == raw.wall) {
-                line.forming = None;
-                out.skip(Reason::Superseded);
-            }
-            line.finish(symbol, forming, &self.rules, out);
+            line.settled(symbol, forming, &self.rules, out);
         }
         self.forming = self.forming + usize::from(line.forming.is_some()) - usize::from(before);
+    }
+
+    /// Refuses a row with a value that does not belong there.
+    pub fn odd(&mut self, symbol: Symbol, odd: &Odd, out: &mut Outcome) {
+        let finding =
+            Finding { reason: Reason::ValueIllegal, field: odd.field.to_owned(), value: odd.value.clone() };
+        self.refuse(symbol, &odd.row, finding, out);
+    }
+
+    /// One letter a bar and reason: what grows by pushes is not refused anew by each.
+    fn refuse(&mut self, symbol: Symbol, row: &Row, finding: Finding, out: &mut Outcome) {
+        if self.lines.entry(symbol).or_default().was_refused(row.time, finding.reason) {
+            return out.skip(Reason::Duplicate);
+        }
+        out.refuse(symbol, row, vec![finding]);
     }
 
     fn judged(
@@ -267,32 +252,37 @@ impl Board {
         Ok(raw)
     }
 
-    /// Bars whose time has come. `heard` is when anything was heard last.
-    pub fn due(&mut self, now: NaiveDateTime, heard: NaiveDateTime, out: &mut Outcome) {
-        if self.forming == 0 {
-            return;
-        }
-        let mut over: Vec<Symbol> = Vec::new();
-        for (&symbol, line) in &self.lines {
-            let Some(forming) = line.forming else { continue };
-            let end = self.rules.end(forming.raw.wall);
-            if heard >= end && end + self.rules.grace(end, forming.row.open_interest) <= now {
-                over.push(symbol);
-            }
-        }
-        over.sort_unstable();
+    /// When the bar of a label is final at the latest.
+    pub fn final_at(&self, wall: NaiveDateTime) -> NaiveDateTime {
+        let end = self.rules.end(wall);
+        end + self.rules.grace(end, None)
+    }
+
+    /// Bars whose time has come: `swept` is when a look at all securities began whose rows have come.
+    pub fn due(&mut self, swept: NaiveDateTime, out: &mut Outcome) {
+        let over: Vec<Symbol> = self.over(swept).into_iter().map(|(symbol, _)| symbol).collect();
         self.close(&over, out);
     }
 
-    /// Everything that is not final yet is.
-    pub fn close_all(&mut self, out: &mut Outcome) {
-        let mut all: Vec<Symbol> =
-            self.lines.iter().filter(|(_, line)| line.forming.is_some()).map(|(&symbol, _)| symbol).collect();
-        all.sort_unstable();
-        self.close(&all, out);
+    /// Bars that are not final though their end and grace lie before `since`, with their labels.
+    pub fn over(&self, since: NaiveDateTime) -> Vec<(Symbol, NaiveDateTime)> {
+        let mut over = Vec::new();
+        if self.forming == 0 {
+            return over;
+        }
+        for (&symbol, line) in &self.lines {
+            let Some(forming) = line.forming else { continue };
+            let end = self.rules.end(forming.raw.wall);
+            if end + self.rules.grace(end, forming.row.open_interest) <= since {
+                over.push((symbol, forming.raw.wall));
+            }
+        }
+        over.sort_unstable();
+        over
     }
 
-    fn close(&mut self, symbols: &[Symbol], out: &mut Outcome) {
+    /// Bars of these securities are final, as they are known.
+    pub fn close(&mut self, symbols: &[Symbol], out: &mut Outcome) {
         for symbol in symbols {
             let Some(line) = self.lines.get_mut(symbol) else { continue };
             let Some(forming) = line.forming.take() else { continue };
@@ -304,9 +294,7 @@ impl Board {
     /// What is not final is forgotten: its last pushes may be missing, and history will tell.
     pub fn forget(&mut self, out: &mut Outcome) {
         for line in self.lines.values_mut() {
-            if line.forming.take().is_some() {
-                out.skip(Reason::Superseded);
-            }
+            line.forget(out);
         }
         self.forming = 0;
     }
@@ -317,71 +305,8 @@ impl Board {
     }
 }
 
-impl Line {
-    fn live(&mut self, symbol: Symbol, new: Forming, rules: &Rules, out: &mut Outcome) {
-        let wall = new.raw.wall;
-        if self.mark.is_some_and(|mark| wall <= mark) {
-            let same = self.sent.get(&wall).is_some_and(|(hash, _)| *hash == hash_of(&new.raw));
-            return out.skip(if same { Reason::Duplicate } else { Reason::Late });
-        }
-        let Some(old) = self.forming else { return self.forming = Some(new) };
-        if wall == old.raw.wall && new.raw.vol >= old.raw.vol {
-            self.forming = Some(new);
-            out.skip(Reason::Superseded);
-        } else if wall <= old.raw.wall {
-            // A row that goes back in time, or a push that was overtaken by a later one.
-            out.skip(Reason::Late);
-        } else {
-            self.forming = Some(new);
-            self.finish(symbol, old, rules, out);
-        }
-    }
-
-    /// A final bar: judged, compared with what went out, and out.
-    fn finish(&mut self, symbol: Symbol, bar: Forming, rules: &Rules, out: &mut Outcome) {
-        let (raw, day) = (bar.raw, bar.raw.wall.date());
-        if self.floor.is_some_and(|floor| raw.wall <= floor) {
-            return out.skip(Reason::Duplicate);
-        }
-        if day > self.day {
-            self.day = day;
-            self.sent.clear();
-            self.judge = Judge::default();
-        }
-        // An auction that waits is asked for again after a restart.
-        let waits = rules.auction == Auction::Fold && rules.minute() && is_auction(raw.wall);
-        if !waits {
-            self.mark = self.mark.max(Some(raw.wall));
-        }
-        let hash = hash_of(&raw);
-        if day == self.day {
-            match self.sent.insert(raw.wall, (hash, raw.vol)) {
-                Some((before, _)) if before == hash => return out.skip(Reason::Duplicate),
-                Some(_) => out.corrected += 1,
-                None => {}
-            }
-        }
-        if let Some(finding) = self.judge.see(symbol.class(), raw.turnover(), bar.unit) {
-            return out.refuse(symbol, &bar.row, vec![finding]);
-        }
-        match fold(self.auction.take().map(|auction| auction.raw), raw) {
-            Folded::Nothing => {}
-            Folded::Into(bar) => {
-                out.skip(Reason::Superseded);
-                return out.bars.push(bar);
-            }
-            Folded::Before(auction) => out.bars.push(auction),
-        }
-        if waits {
-            self.auction = Some(bar);
-        } else {
-            out.bars.push(raw);
-        }
-    }
-}
-
 /// The bar of a row, in shares.
-fn raw_of(row: &Row, symbol: Symbol, unit: VolUnit) -> Result<Raw, Stop> {
+pub(crate) fn raw_of(row: &Row, symbol: Symbol, unit: VolUnit) -> Result<Raw, Stop> {
     let wall =
         shanghai::wall(row.time).ok_or_else(|| stop(Reason::ValueIllegal, "time", row.time.to_string()))?;
     let number = |field: &str, value: Option<f64>| {
@@ -397,16 +322,4 @@ fn raw_of(row: &Row, symbol: Symbol, unit: VolUnit) -> Result<Raw, Stop> {
         vol: number("volume", row.volume)? * unit.shares(),
         amount: number("amount", row.amount)?,
     })
-}
-
-/// Tells bars of other values apart; noise beyond the protocol's precision makes no difference.
-fn hash_of(raw: &Raw) -> u64 {
-    let mut hasher = Xxh3::new();
-    let decimals = if raw.symbol.class() == Class::Index { 4 } else { 3 };
-    for price in [raw.open, raw.high, raw.low, raw.close] {
-        sqep::bar::round(price, decimals).to_bits().hash(&mut hasher);
-    }
-    sqep::bar::round(raw.vol, 0).to_bits().hash(&mut hasher);
-    sqep::bar::round(raw.amount, 2).to_bits().hash(&mut hasher);
-    hasher.finish()
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use chrono::{NaiveTime, TimeDelta};
 use serde::{Deserialize, Deserializer, Serialize};
 pub use sqep::app::{AliasChoice, SymbolSettings};
 use sqep::{
@@ -124,6 +125,12 @@ pub struct QmtSettings {
     pub grace_s: u64,
     /// The same for the last minute and for day bars, whose auction comes late.
     pub close_grace_s: u64,
+    /// Whether an agent's day bars go out after the close, and what is known of a day (`ref:1d`) before its first bar, each
+    /// on a stream of its own. Factors of vendors have different bases: a stream that another source feeds is refused.
+    pub day_bars: bool,
+    /// From when on factors, limits and ST of the day are asked for, wall clock of Asia/Shanghai.
+    #[serde(with = "clock")]
+    pub ref_at: NaiveTime,
 }
 
 impl Default for QmtSettings {
@@ -138,6 +145,8 @@ impl Default for QmtSettings {
             rescan_s: 60,
             grace_s: 5,
             close_grace_s: 10,
+            day_bars: false,
+            ref_at: NaiveTime::MIN + TimeDelta::minutes(8 * 60 + 45),
         }
     }
 }
@@ -161,6 +170,8 @@ pub struct AgentSettings {
     pub connections_max: usize,
     /// Bytes of a line.
     pub line_bytes_max: usize,
+    /// Bytes of lines of all agents that wait to be taken. While Redis is away, agents are not read beyond it.
+    pub queue_bytes_max: u32,
     /// Lines a second, over ten seconds.
     pub lines_per_s_max: u64,
     /// Seconds until an agent must have said who it is.
@@ -187,6 +198,7 @@ impl Default for AgentSettings {
             tls_key_file: None,
             connections_max: 8,
             line_bytes_max: 1 << 20,
+            queue_bytes_max: 16 << 20,
             lines_per_s_max: 20_000,
             hello_s_max: 5,
             silence_s_max: 20,
@@ -195,6 +207,13 @@ impl Default for AgentSettings {
             request_codes_max: 200,
             request_s_max: 120,
         }
+    }
+}
+
+impl AgentSettings {
+    /// Bytes that may wait: a line at least.
+    pub fn room_bytes(&self) -> u32 {
+        self.queue_bytes_max.max(1 << 16)
     }
 }
 
@@ -228,6 +247,11 @@ impl QmtSettings {
                 "stream.kind is {kind}: an agent gives minutes; set stream.kind = \"bar:1m\", or qmt.source"
             );
         }
+        if self.day_bars && self.source != SourceChoice::Agent {
+            bail!(
+                "qmt.day_bars is for qmt.source = \"agent\"; local files give day bars by stream.kind = \"bar:1d\""
+            );
+        }
         let local = matches!(kind, Kind::BarDay | Kind::BarMinute(Grid::M1 | Grid::M5));
         if !local {
             bail!("stream.kind is {kind}: QMT and TDX keep bar:1d, bar:1m and bar:5m");
@@ -241,6 +265,25 @@ impl Config {
     pub fn outward<'a>(&'a self, meters: &'a Meters) -> Outward<'a> {
         let Config { redis, stream, publish, calendar, .. } = self;
         Outward { redis, stream, publish, calendar, meters }
+    }
+}
+
+/// A time of day, written `08:45`.
+mod clock {
+    use chrono::NaiveTime;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const FORM: &str = "%H:%M";
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(time: &NaiveTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&time.format(FORM))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NaiveTime, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        NaiveTime::parse_from_str(&text, FORM)
+            .map_err(|_| D::Error::custom(format!("{text:?} is no time of day such as \"08:45\"")))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The check at the end of a day: the minutes that went out against the day's own bar. Knows sums and requests; must not
-//! know connections. Time is passed in.
+//! The check at the end of a day: the minutes that went out against the day's own bar. Knows sums and rounds; must not
+//! know connections nor requests. Time is passed in.
 //!
 //! A subscription that dies in silence leaves no other trace: a minute without trade and a minute that was lost look alike.
 
@@ -9,99 +9,96 @@ use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sqep::{Symbol, shanghai};
 use tracing::{info, warn};
 
-use crate::{
-    bar::LOT_SHARES,
-    board::Board,
-    day::close_of,
-    protocol::{Bars, Period, Reply},
-    units::VolUnit,
-};
+use crate::{bar::LOT_SHARES, board::Board, day::close_of, protocol::Bars, units::VolUnit};
 
 /// After the close, so that the day's bar is final.
 const AFTER_CLOSE_S: i64 = 90;
+/// Before the minutes of a day that does not add up are asked for: at once, and later, since downloads may take effect late.
+const PAUSES_S: [i64; 3] = [0, 60, 300];
 /// Securities told by name.
 const TOLD_MAX: usize = 10;
 
-/// What was asked and found today.
+/// When the bars of a day are final.
+pub fn is_over(now: NaiveDateTime) -> bool {
+    now >= close_of(now.date()) + TimeDelta::seconds(AFTER_CLOSE_S)
+}
+
+/// What was found today.
 #[derive(Debug, Default)]
 pub struct Daily {
     day: Option<NaiveDate>,
-    asked: BTreeSet<u64>,
-    compared: usize,
-    unknown: usize,
-    differ: BTreeMap<Symbol, (f64, f64)>,
+    theirs: BTreeMap<Symbol, f64>,
+    /// Rounds in which minutes were asked for again.
+    rounds: usize,
+    over: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Nothing.
+    Nothing,
+    /// Ask for the day's bars of all securities.
+    Days,
+    /// Ask for the minutes of these, not before a time.
+    Minutes(Vec<Symbol>, NaiveDateTime),
 }
 
 impl Daily {
-    /// Whether it is time, and nothing was asked today.
-    pub fn is_due(&self, now: NaiveDateTime) -> bool {
-        self.day != Some(now.date()) && now >= close_of(now.date()) + TimeDelta::seconds(AFTER_CLOSE_S)
-    }
-
-    /// Requests for the day's bars of all securities.
-    pub fn ask(
-        &mut self,
-        symbols: &BTreeSet<Symbol>,
-        codes_max: usize,
-        now: NaiveDateTime,
-        mut number: impl FnMut() -> u64,
-    ) -> Vec<Reply> {
-        *self = Daily { day: Some(now.date()), ..Daily::default() };
-        let symbols: Vec<Symbol> = symbols.iter().copied().collect();
-        let day = now.date().format("%Y%m%d");
-        let mut requests = Vec::new();
-        for part in symbols.chunks(codes_max.max(1)) {
-            let req = number();
-            self.asked.insert(req);
-            requests.push(Reply::Hist {
-                req,
-                codes: part.iter().map(ToString::to_string).collect(),
-                period: Period::Day,
-                start: format!("{day}000000"),
-                end: format!("{day}235959"),
-                download: true,
-            });
+    /// The next step; to be called when nothing that was asked for is missing.
+    pub fn step(&mut self, symbols: &BTreeSet<Symbol>, board: &Board, now: NaiveDateTime) -> Step {
+        if self.day != Some(now.date()) {
+            *self = Daily { day: Some(now.date()), ..Daily::default() };
+            return Step::Days;
         }
-        requests
+        if self.over {
+            return Step::Nothing;
+        }
+        let differ = self.differ(board, now.date());
+        self.tell(symbols, &differ);
+        let Some(&pause) = PAUSES_S.get(self.rounds).filter(|_| !differ.is_empty()) else {
+            self.over = true;
+            return Step::Nothing;
+        };
+        self.rounds += 1;
+        let symbols = differ.into_iter().map(|(symbol, ..)| symbol).collect();
+        Step::Minutes(symbols, now + TimeDelta::seconds(pause))
     }
 
-    /// Compares a day's bar with the minutes on the board.
-    pub fn compare(&mut self, bars: &Bars, unit: VolUnit, board: &Board) {
-        let (Some(day), Ok(symbol)) = (self.day, bars.code.parse()) else { return };
-        let today =
-            bars.rows.iter().find(|row| shanghai::wall(row.time).is_some_and(|wall| wall.date() == day));
-        let Some(volume) = today.and_then(|row| row.volume) else { return };
-        match board.shares(symbol, day) {
-            None => self.unknown += 1,
-            Some(ours) => {
-                self.compared += 1;
-                let theirs = volume * unit.shares();
-                if (ours - theirs).abs() > LOT_SHARES {
-                    self.differ.insert(symbol, (ours, theirs));
-                }
-            }
+    /// Takes the bar of the day.
+    pub fn take(&mut self, bars: &Bars, symbol: Symbol, unit: VolUnit) {
+        let today = |time| shanghai::wall(time).is_some_and(|wall| Some(wall.date()) == self.day);
+        let volume = bars.rows.good.iter().find(|row| today(row.time)).and_then(|row| row.volume);
+        if let Some(volume) = volume {
+            self.theirs.insert(symbol, volume * unit.shares());
         }
     }
 
-    /// A request is answered. After the last: the securities whose minutes do not add up.
-    pub fn done(&mut self, req: u64) -> Option<Vec<Symbol>> {
-        if !self.asked.remove(&req) || !self.asked.is_empty() {
-            return None;
-        }
-        let (compared, differ, unknown) = (self.compared, self.differ.len(), self.unknown);
-        info!("end of day: {compared} securities compared, {differ} differ, {unknown} began before this run");
-        for (symbol, (ours, theirs)) in self.differ.iter().take(TOLD_MAX) {
-            warn!(
-                "{symbol}: minutes add up to {ours} shares, the day has {theirs}: asking for its minutes again"
-            );
-        }
-        Some(self.differ.keys().copied().collect())
-    }
-
-    /// Nobody will answer: it is asked again.
+    /// Begins anew: another process may have published since.
     pub fn give_up(&mut self) {
-        if !self.asked.is_empty() {
-            *self = Daily::default();
+        *self = Daily::default();
+    }
+
+    fn differ(&self, board: &Board, day: NaiveDate) -> Vec<(Symbol, Option<f64>, f64)> {
+        let differs = |(&symbol, &theirs): (&Symbol, &f64)| {
+            let ours = board.shares(symbol, day);
+            let same = ours.is_some_and(|ours| (ours - theirs).abs() <= LOT_SHARES);
+            (!same).then_some((symbol, ours, theirs))
+        };
+        self.theirs.iter().filter_map(differs).collect()
+    }
+
+    fn tell(&self, symbols: &BTreeSet<Symbol>, differ: &[(Symbol, Option<f64>, f64)]) {
+        let (compared, without) = (self.theirs.len(), symbols.len().saturating_sub(self.theirs.len()));
+        info!(
+            "end of day: {compared} securities compared, {} differ, {without} have no day bar (round {})",
+            differ.len(),
+            self.rounds
+        );
+        let what = if self.rounds < PAUSES_S.len() { "asking for its minutes again" } else { "given up" };
+        for (symbol, ours, theirs) in differ.iter().take(TOLD_MAX) {
+            let ours = ours.map_or_else(|| "unknown".to_owned(), |ours| ours.to_string());
+            warn!("{symbol}: minutes add up to {ours} shares, the day has {theirs}: {what}");
         }
     }
 }

@@ -70,12 +70,15 @@ impl DatRecord {
     }
 }
 
-/// The turnover that `fits` when whole multiples of 2³² are added; `None` when nothing has to be added, or nothing helps.
+/// The turnover that alone `fits` of those that whole multiples of 2³² make of it; `None` when nothing has to be added, or
+/// when none fits or more than one does.
 pub fn unwrapped(amount: f64, fits: impl Fn(f64) -> bool) -> Option<f64> {
     if amount >= WRAP || fits(amount) {
         return None;
     }
-    (1..=WRAPS_MAX).map(|wraps| amount + f64::from(wraps) * WRAP).find(|&amount| fits(amount))
+    let wrapped = |wraps: u32| amount + f64::from(wraps) * WRAP;
+    let mut whole = (1..=WRAPS_MAX).map(wrapped).filter(|&amount| fits(amount));
+    whole.next().filter(|_| whole.next().is_none())
 }
 
 #[cfg(test)]
@@ -122,5 +125,7 @@ mod tests {
         assert_eq!(unwrapped(whole, near), None, "nothing to repair");
         assert_eq!(unwrapped(7.0, |_| false), None, "nothing helps");
         assert_eq!(unwrapped(WRAP + 1.0, near), None, "more than 32 bits were there");
+        let wide = |amount: f64| (0.7 * whole..1.3 * whole).contains(&amount);
+        assert_eq!(unwrapped(whole - 4.0 * WRAP, wide), None, "two explain it");
     }
 }

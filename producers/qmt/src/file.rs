@@ -6,7 +6,6 @@
 
 use std::{collections::BTreeMap, io, mem};
 
-use chrono::NaiveDateTime;
 use sqep::{
     Reason, Refusal,
     check::Finding,
@@ -21,8 +20,9 @@ use crate::{
     day::{Folded, fold, is_after_hours, is_auction},
     files::Input,
     format::{Decoded, Format},
-    ledger::Done,
-    survey::{Reading, Records, Survey, survey},
+    ledger::{Done, Told},
+    records::{Place, Records, Row, Window},
+    survey::{Reading, Survey, survey},
     units::{QUANTA, finding},
 };
 
@@ -43,22 +43,34 @@ pub struct Block<R> {
     pub done: Done,
 }
 
+/// What the survey says of a file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Sound,
+    /// It does not begin as such files do.
+    Headless,
+    /// Its turnovers are not those of its volumes.
+    OfAnotherUnit,
+}
+
 /// A file in the second pass.
 pub struct Bars {
     input: Input,
     reading: Reading,
     read_as: String,
+    minute: bool,
     source: Records,
     survey: Survey,
+    /// Rows at hand, and how many of them are handed over.
+    window: Window,
+    used: usize,
     /// Records handed over, and their hash.
     at: u64,
     hash: Xxh3,
-    /// The last row that was in order.
-    last: Option<NaiveDateTime>,
-    last_bytes: Vec<u8>,
     /// The opening auction that waits for 09:31.
     auction: Option<Raw>,
-    refused: bool,
+    standing: Standing,
+    told: Option<Told>,
     over: bool,
 }
 
@@ -71,31 +83,41 @@ impl Bars {
         read_as: &str,
         minute: bool,
     ) -> io::Result<Option<Bars>> {
-        let mut source = Records::open(&input)?;
-        let Some(fits) = source.header_fits()? else { return Ok(None) };
+        let mut source = Records::open(&input, &reading)?;
+        let Some(headed) = source.header_fits()? else { return Ok(None) };
         let done = done.filter(|done| done.read_as == read_as);
-        let survey =
-            if fits { survey(&mut source, &input, &reading, done, minute)? } else { Survey::default() };
+        let mut survey = survey(&mut source, &input, &reading, done, minute)?;
+        if !headed {
+            survey.ready = survey.seen;
+        }
+        source.rewind(survey.seen)?;
         let skip = done.filter(|_| survey.known).map_or(0, |done| done.records);
-        source.rewind()?;
-        let refused = !fits || survey.alarm.verdict() == Verdict::Refused;
         let mut bars = Bars {
+            standing: match survey.alarm.verdict() {
+                _ if !headed => Standing::Headless,
+                Verdict::Refused => Standing::OfAnotherUnit,
+                Verdict::Sound | Verdict::Unchecked => Standing::Sound,
+            },
+            told: done.and_then(|done| done.told).filter(|_| survey.told),
             input,
             reading,
             read_as: read_as.to_owned(),
+            minute,
             source,
             survey,
+            window: Window::default(),
+            used: 0,
             at: 0,
             hash: Xxh3::new(),
-            last: None,
-            last_bytes: Vec::new(),
             auction: None,
-            refused,
             over: false,
         };
-        bars.skip(skip)?;
-        if !fits {
-            bars.survey.ready = bars.whole();
+        // What was handed over before is taken again, so that the next row finds what it would have found.
+        while bars.at < skip {
+            let mut block = bars.block::<Raw>();
+            if !bars.advance(skip, |bars, row, record| bars.take(row, record, &mut block))? {
+                break;
+            }
         }
         Ok(Some(bars))
     }
@@ -105,6 +127,10 @@ impl Bars {
         done.is_some_and(|done| done.records > 0) && !self.survey.known
     }
 
+    fn is_refused(&self) -> bool {
+        self.standing != Standing::Sound
+    }
+
     /// Whether its last record is not there as a whole.
     pub fn is_cut(&self) -> bool {
         let header = u64::try_from(self.input.format.header().len()).unwrap_or(0);
@@ -112,37 +138,25 @@ impl Bars {
         self.input.size.saturating_sub(header) % record != 0
     }
 
-    fn whole(&self) -> u64 {
-        let header = u64::try_from(self.input.format.header().len()).unwrap_or(0);
-        let record = u64::try_from(self.input.format.record_bytes()).unwrap_or(1);
-        self.input.size.saturating_sub(header) / record
-    }
-
-    /// Passes over records that were handed over before.
-    fn skip(&mut self, records: u64) -> io::Result<()> {
-        while self.at < records {
-            let bytes = self.source.block(records - self.at)?;
-            if bytes.is_empty() {
-                break;
-            }
-            self.hash.update(&bytes);
-            for record in bytes.chunks_exact(self.input.format.record_bytes()) {
-                self.at += 1;
-                let Some(raw) = self.decode(record).map(|decoded| decoded.raw) else { continue };
-                self.auction = self.waits(&raw).then_some(raw);
-                self.keep(&raw, record);
-            }
+    /// Passes the records of the window on, up to the record `end`; `false`: there are none.
+    fn advance(&mut self, end: u64, mut each: impl FnMut(&mut Bars, &Row, &[u8])) -> io::Result<bool> {
+        if self.used == self.window.rows.len() {
+            let Some(window) = self.source.window()? else { return Ok(false) };
+            (self.window, self.used) = (window, 0);
         }
-        Ok(())
-    }
-
-    fn decode(&self, record: &[u8]) -> Option<Decoded> {
-        self.input.format.decode(record, self.input.symbol, self.reading.unit)
-    }
-
-    /// Whether a bar is the auction's and is to be folded into the next.
-    fn waits(&self, raw: &Raw) -> bool {
-        self.reading.auction == Auction::Fold && self.input.format == Format::Dat(60) && is_auction(raw.wall)
+        let window = mem::take(&mut self.window);
+        let rest = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let size = self.input.format.record_bytes();
+        let rows = window.rows.iter().zip(window.bytes.chunks_exact(size)).skip(self.used).take(rest);
+        let before = self.at;
+        for (row, record) in rows {
+            self.at += 1;
+            self.used += 1;
+            self.hash.update(record);
+            each(self, row, record);
+        }
+        self.window = window;
+        Ok(self.at > before)
     }
 
     /// The next rows; `None` after the last.
@@ -151,23 +165,16 @@ impl Bars {
         if self.over {
             return Ok(None);
         }
-        if self.refused {
+        if self.is_refused() {
             self.over = true;
-            return Ok(Some(self.all_refused()));
+            return Ok(Some(self.all_refused()?));
         }
-        let bytes = self.source.block(self.survey.ready.saturating_sub(self.at))?;
-        if bytes.is_empty() {
-            self.over = true;
-            return Ok(None);
-        }
-        let mut block = self.block();
-        for record in bytes.chunks_exact(self.input.format.record_bytes()) {
-            self.at += 1;
-            self.hash.update(record);
-            self.take(record, &mut block);
-        }
-        block.done = self.done();
-        Ok(Some(block))
+        let mut block = self.block::<Raw>();
+        self.over =
+            !self.advance(self.survey.ready, |bars, row, record| bars.take(row, record, &mut block))?;
+        let Block { records, lines, refused, skipped, warned, .. } = block;
+        let records = records.iter().map(R::of).collect();
+        Ok((!self.over).then(|| Block { records, lines, refused, skipped, warned, done: self.done() }))
     }
 
     /// A block without rows.
@@ -189,32 +196,20 @@ impl Bars {
             changed_ns: self.input.changed_ns,
             records: self.at,
             hash: self.hash.digest(),
-            refused: self.refused,
+            refused: self.is_refused(),
+            told: self.told.filter(|_| self.is_refused()),
             read_as: self.read_as.clone(),
         }
     }
 
-    fn take<R: Bar>(&mut self, record: &[u8], block: &mut Block<R>) {
-        let Some(Decoded { raw, repaired }) = self.decode(record) else {
-            let value = hex(record);
-            return block.refused.push(self.refusal(record, Reason::ValueIllegal, "frame", value));
-        };
+    fn take(&mut self, row: &Row, record: &[u8], block: &mut Block<Raw>) {
+        let Some((raw, repaired)) = self.placed(row, record, block) else { return };
         let mut skip = |reason| *block.skipped.entry(reason).or_default() += 1;
-        if let Some(wall) = self.last
-            && raw.wall <= wall
-        {
-            if self.last_bytes == record {
-                return skip(Reason::Duplicate);
-            }
-            let value = format!("{} after {wall}", raw.wall);
-            return block.refused.push(self.refusal(record, Reason::FrameIllegal, "frame", value));
-        }
-        self.keep(&raw, record);
         let idle = raw.is_idle() && self.input.symbol.class() != Class::Index;
-        if idle && (!R::MINUTE || raw.is_blank()) || self.survey.idle.contains(&raw.wall.date()) {
+        if idle && (!self.minute || raw.is_blank()) || self.survey.idle.contains(&raw.wall.date()) {
             return skip(Reason::Suspended);
         }
-        if R::MINUTE && is_after_hours(raw.wall) {
+        if self.minute && is_after_hours(raw.wall) {
             return skip(Reason::AfterHours);
         }
         if let Some(finding) = self.odd(&raw) {
@@ -223,36 +218,55 @@ impl Bars {
         if repaired {
             *block.warned.entry(Reason::AmountRepaired).or_default() += 1;
         }
-        let mut push = |raw: &Raw| {
-            block.records.push(R::of(raw));
+        let mut push = |raw: Raw| {
+            block.records.push(raw);
             block.lines.push(self.at);
         };
         match fold(self.auction.take(), raw) {
             Folded::Nothing => {}
             Folded::Into(bar) => {
-                push(&bar);
+                push(bar);
                 return *block.skipped.entry(Reason::Superseded).or_default() += 1;
             }
-            Folded::Before(auction) => push(&auction),
+            Folded::Before(auction) => push(auction),
         }
         if self.waits(&raw) {
             self.auction = Some(raw);
         } else {
-            push(&raw);
+            push(raw);
         }
     }
 
-    fn keep(&mut self, raw: &Raw, record: &[u8]) {
-        self.last = Some(raw.wall);
-        self.last_bytes.clear();
-        self.last_bytes.extend_from_slice(record);
+    /// The bar of a row in its place, and whether its turnover was repaired; any other is refused, and no more than it.
+    fn placed(&self, row: &Row, record: &[u8], block: &mut Block<Raw>) -> Option<(Raw, bool)> {
+        let Some(Decoded { raw, repaired }) = row.decoded else {
+            block.refused.push(self.refusal(record, Reason::ValueIllegal, "frame", hex(record)));
+            return None;
+        };
+        let why = match row.place {
+            Place::Right | Place::None => return Some((raw, repaired)),
+            Place::Again => {
+                *block.skipped.entry(Reason::Duplicate).or_default() += 1;
+                return None;
+            }
+            Place::Behind(last) => format!("{} after {last}", raw.wall),
+            Place::Early => format!("{} before rows of earlier times", raw.wall),
+            Place::Ahead => format!("{} lies ahead of the clock, {}", raw.wall, self.reading.now),
+        };
+        block.refused.push(self.refusal(record, Reason::FrameIllegal, "frame", why));
+        None
     }
 
-    /// A row that another unit explains, in a file that is sound otherwise.
+    /// Whether a bar is the auction's and is to be folded into the next.
+    fn waits(&self, raw: &Raw) -> bool {
+        self.reading.auction == Auction::Fold && self.input.format == Format::Dat(60) && is_auction(raw.wall)
+    }
+
+    /// A row whose turnover cannot be of its prices and volume, in a file that is sound otherwise.
     fn odd(&self, raw: &Raw) -> Option<Finding> {
         let row = raw.turnover();
-        let applies = self.survey.alarm.failed() > 0 && Alarm::applies(self.input.symbol.class());
-        (applies && row.off_by(QUANTA).is_some()).then(|| finding(row, self.reading.unit))
+        let judged = Alarm::applies(self.input.symbol.class()) && raw.has_sound_prices();
+        (judged && !row.plausible(QUANTA)).then(|| finding(row, self.reading.unit))
     }
 
     fn refusal(&self, record: &[u8], reason: Reason, field: &str, value: String) -> Refusal {
@@ -264,30 +278,42 @@ impl Bars {
         Refusal { row: self.at, rows: 1, symbol, findings, raw: hex(record) }
     }
 
-    /// One letter for all that is left. The records are not done: a file that is put right is read from here.
-    fn all_refused<R>(&mut self) -> Block<R> {
-        let mut block = self.block();
-        let rows = self.survey.ready.saturating_sub(self.at);
-        let findings = if self.survey.alarm.verdict() == Verdict::Refused {
-            let (failed, checked) = (self.survey.alarm.failed(), self.survey.alarm.checked());
-            let summary = format!(
-                "in {failed} of {checked} rows turnover / volume lies outside low to high, {} are declared: {}",
-                self.reading.unit,
-                self.survey.alarm.guess()
-            );
-            let told = std::iter::once(summary).chain(mem::take(&mut self.survey.examples));
-            let finding =
-                |value| Finding { reason: Reason::UnitsOrAdjusted, field: "amount".to_owned(), value };
-            told.map(finding).collect()
-        } else {
-            let value = "the file does not begin with the 8 bytes of a K-line file of QMT".to_owned();
-            vec![Finding { reason: Reason::HeaderUnknown, field: String::new(), value }]
-        };
-        if rows > 0 {
-            let (row, symbol) = (self.at + 1, self.input.symbol.to_string());
-            block.refused.push(Refusal { row, rows, symbol, findings, raw: String::new() });
+    /// One letter for all that is left, and no other that day while the file only grows. The records are not done: a file
+    /// that is put right is read from here.
+    fn all_refused<R>(&mut self) -> io::Result<Block<R>> {
+        let (mut block, today) = (self.block(), self.reading.now.date());
+        let before = self.told.map_or(0, |told| told.records).max(self.at);
+        let rows = self.survey.ready.saturating_sub(before);
+        if rows == 0 || self.told.is_some_and(|told| told.day == today) {
+            return Ok(block);
         }
-        block
+        let findings = self.whole_findings();
+        let (row, symbol) = (before + 1, self.input.symbol.to_string());
+        block.refused.push(Refusal { row, rows, symbol, findings, raw: String::new() });
+        let (at, hash) = (self.at, self.hash.clone());
+        while self.at < self.survey.ready && self.advance(self.survey.ready, |_, _, _| ())? {}
+        self.told = Some(Told { records: self.at, hash: self.hash.digest(), day: today });
+        (self.at, self.hash) = (at, hash);
+        block.done = self.done();
+        Ok(block)
+    }
+
+    fn whole_findings(&mut self) -> Vec<Finding> {
+        if self.standing == Standing::Headless {
+            let value = "the file does not begin with the 8 bytes of a K-line file of QMT".to_owned();
+            return vec![Finding { reason: Reason::HeaderUnknown, field: String::new(), value }];
+        }
+        let alarm = &self.survey.alarm;
+        let summary = format!(
+            "in {} of {} rows turnover / volume lies outside low to high, {} are declared: {}",
+            alarm.failed(),
+            alarm.checked(),
+            self.reading.unit,
+            alarm.guess()
+        );
+        let told = std::iter::once(summary).chain(mem::take(&mut self.survey.examples));
+        told.map(|value| Finding { reason: Reason::UnitsOrAdjusted, field: "amount".to_owned(), value })
+            .collect()
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! `datadir/{SH|SZ|BJ}/{60|300|86400}/CODE.DAT` and `vipdoc/{sh|sz|bj}/{lday|minline|fzline}/{sh|sz|bj}CODE.{day|lc1|lc5}`,
 //! in either case: the folders travel between Windows and Linux. Ticks, futures and everything else there is passed over.
+//! Links are followed; what two of them lead to is one file, and a circle of them ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
@@ -52,14 +54,15 @@ pub struct FilesError {
     path: PathBuf,
     /// Why.
     #[source]
-    error: std::io::Error,
+    error: io::Error,
 }
 
 /// Looks for files of a form below the paths; `wanted` empty means every security. A path may also be such a file.
 pub fn find(paths: &[String], format: Format, wanted: &BTreeSet<Symbol>) -> Found {
     let mut found = Found::default();
+    let mut walk = Walk { format, wanted, found: &mut found, seen: HashSet::new() };
     for path in paths {
-        Walk { format, wanted, found: &mut found }.enter(Path::new(path), 0);
+        walk.enter(Path::new(path), 0);
     }
     found
 }
@@ -68,18 +71,27 @@ struct Walk<'a> {
     format: Format,
     wanted: &'a BTreeSet<Symbol>,
     found: &'a mut Found,
+    /// Device and number of folders that were entered and, by security, of files that were taken.
+    seen: HashSet<(u64, u64, Option<Symbol>)>,
 }
 
 impl Walk<'_> {
     fn enter(&mut self, path: &Path, depth: usize) {
         let told = |error| FilesError { path: path.to_owned(), error };
         match fs::metadata(path) {
-            Ok(data) if data.is_dir() && depth <= DEPTH_FOLDERS_MAX => match fs::read_dir(path) {
-                Ok(entries) => entries.flatten().for_each(|entry| self.enter(&entry.path(), depth + 1)),
-                Err(error) => self.found.failed.push(told(error)),
-            },
+            Ok(data) if data.is_dir() && depth <= DEPTH_FOLDERS_MAX => {
+                if !self.seen.insert((data.dev(), data.ino(), None)) {
+                    return;
+                }
+                match sorted(path) {
+                    Ok(entries) => entries.iter().for_each(|entry| self.enter(entry, depth + 1)),
+                    Err(error) => self.found.failed.push(told(error)),
+                }
+            }
             Ok(data) if data.is_file() => self.take(path, &data),
             Ok(_) => {}
+            // What was there a moment ago is gone: only a link to nothing is worth a word.
+            Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {}
             Err(error) => self.found.failed.push(told(error)),
         }
     }
@@ -91,6 +103,9 @@ impl Walk<'_> {
         }
         if matches!(symbol.class(), Class::BShare | Class::Bond | Class::Other) {
             self.found.passed_over += 1;
+            return;
+        }
+        if !self.seen.insert((data.dev(), data.ino(), Some(symbol))) {
             return;
         }
         let changed = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -115,6 +130,12 @@ impl Walk<'_> {
             _ => drop(self.found.files.insert(symbol, input)),
         }
     }
+}
+
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 /// The security of a file of this form; `None`: it is none.

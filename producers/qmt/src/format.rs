@@ -92,7 +92,9 @@ fn of_dat(record: &DatRecord, symbol: Symbol, unit: VolUnit) -> Option<Decoded> 
     if !Alarm::applies(symbol.class()) || raw.vol == 0.0 {
         return Some(Decoded { raw, repaired: false });
     }
-    let whole = unwrapped(amount, |amount| Raw { amount, ..raw }.turnover().plausible(QUANTA));
+    // What another unit explains as it is has not run over: a repair would hide that unit.
+    let fits = |amount| Raw { amount, ..raw }.turnover().plausible(QUANTA);
+    let whole = unwrapped(amount, fits).filter(|_| raw.turnover().off_by(QUANTA).is_none());
     Some(Decoded { raw: Raw { amount: whole.unwrap_or(amount), ..raw }, repaired: whole.is_some() })
 }
 
@@ -105,4 +107,37 @@ fn of_tdx(record: TdxRecord, symbol: Symbol, unit: VolUnit) -> Option<Decoded> {
 fn raw(symbol: Symbol, wall: NaiveDateTime, prices: [f64; 4], vol: f64, amount: f64) -> Raw {
     let [open, high, low, close] = prices;
     Raw { symbol, wall, open, high, low, close, vol, amount }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A day of some 25 billion yuan, and what is left of it in 32 bits.
+    fn wrapped(volume: u32, amount: u64) -> Decoded {
+        let record = DatRecord {
+            time_s: 1_750_780_800,
+            prices: [50_000, 50_400, 49_600, 50_000],
+            volume,
+            amount: amount % (1 << 32),
+            open_interest: 15,
+            pre_close: 50_000,
+        };
+        Format::Dat(86_400).decode(&record.encode(), "600519.SH".parse().unwrap(), VolUnit::Lots).unwrap()
+    }
+
+    #[test]
+    fn a_turnover_that_ran_over_is_repaired_where_the_declared_unit_explains_it() {
+        let decoded = wrapped(5_000_000, 25_000_000_000);
+        assert!(decoded.repaired && (decoded.raw.amount - 25e9).abs() < 1.0, "{decoded:?}");
+    }
+
+    #[test]
+    fn a_volume_in_shares_is_not_explained_by_a_turnover_that_ran_over() {
+        // 4,338,338 shares at 50 yuan. Read as lots they ask for 5 × 2³² more, and exactly that.
+        let decoded = wrapped(4_338_338, 216_916_900);
+        let fits = |amount| Raw { amount, ..decoded.raw }.turnover().plausible(QUANTA);
+        assert!(unwrapped(216_916_900.0, fits).is_some(), "or this test shows nothing");
+        assert!(!decoded.repaired && (decoded.raw.amount - 216_916_900.0).abs() < 1.0, "{decoded:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //! the sources of lines have in common; must not know where lines come from.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     marker::PhantomData,
     mem,
     sync::Arc,
@@ -19,7 +19,7 @@ use tracing::warn;
 
 use crate::{
     bar::Bar,
-    board::{Board, Outcome, Rules},
+    board::{Board, Came, Outcome, Rules},
     config::{AliasChoice, QmtSettings},
     protocol::{Bars, Period},
     units::VolUnit,
@@ -66,8 +66,19 @@ impl<R: Bar> Intake<R> {
         }
     }
 
-    /// Takes the rows of a line.
+    /// Takes the rows of a line; those of history were asked for at this moment.
     pub fn bars(&mut self, bars: &Bars, unit: VolUnit, now: Option<NaiveDateTime>) {
+        self.asked(bars, unit, now, now);
+    }
+
+    /// Takes the rows of a line; those of history were asked for at `asked`.
+    pub fn asked(
+        &mut self,
+        bars: &Bars,
+        unit: VolUnit,
+        now: Option<NaiveDateTime>,
+        asked: Option<NaiveDateTime>,
+    ) {
         if bars.period != self.period {
             return self.tell(&format!("bars of {}: the stream takes {}", bars.period, self.period));
         }
@@ -79,12 +90,32 @@ impl<R: Bar> Intake<R> {
             }
         };
         self.touched.insert(symbol);
-        for row in &bars.rows {
-            self.board.take(symbol, *row, bars.src, unit, now, &mut self.outcome);
+        for odd in &bars.rows.odd {
+            self.board.odd(symbol, odd, &mut self.outcome);
+        }
+        let came = Came { from: bars.src, unit, now, asked };
+        for row in &bars.rows.good {
+            self.board.take(symbol, *row, came, &mut self.outcome);
         }
     }
 
-    fn symbol(&mut self, code: &str) -> Result<Symbol, SymbolError> {
+    /// The history of a security has come in full.
+    pub fn caught_up(&mut self, symbol: Symbol) {
+        self.touched.insert(symbol);
+        self.board.caught_up(symbol, &mut self.outcome);
+    }
+
+    /// Securities of which history must tell what is right: from which label on, and when all that is in doubt is final.
+    pub fn doubts(&mut self) -> BTreeMap<Symbol, (NaiveDateTime, NaiveDateTime)> {
+        let mut doubts = mem::take(&mut self.outcome.doubts);
+        for (_, last) in doubts.values_mut() {
+            *last = self.board.final_at(*last);
+        }
+        doubts
+    }
+
+    /// The security of a code.
+    pub fn symbol(&mut self, code: &str) -> Result<Symbol, SymbolError> {
         if let Some(known) = self.codes.get(code) {
             return known.clone();
         }
@@ -119,18 +150,17 @@ impl<R: Bar> Intake<R> {
         }
     }
 
-    /// Closes what is due.
-    pub fn due(&mut self, now: NaiveDateTime, heard: NaiveDateTime) {
+    /// Closes what is due, by a look at all securities that began at `swept`.
+    pub fn due(&mut self, swept: NaiveDateTime) {
         let before = self.outcome.bars.len() + self.outcome.refused.len();
-        self.board.due(now, heard, &mut self.outcome);
+        self.board.due(swept, &mut self.outcome);
         self.touch_since(before);
     }
 
-    /// Closes everything.
-    pub fn close_all(&mut self) {
-        let before = self.outcome.bars.len() + self.outcome.refused.len();
-        self.board.close_all(&mut self.outcome);
-        self.touch_since(before);
+    /// Closes the bar of a security that is not final yet.
+    pub fn close(&mut self, symbol: Symbol) {
+        self.touched.insert(symbol);
+        self.board.close(&[symbol], &mut self.outcome);
     }
 
     fn touch_since(&mut self, before: usize) {

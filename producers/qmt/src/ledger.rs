@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqep::{Cursors, Symbol};
 use tracing::warn;
@@ -23,8 +24,22 @@ pub struct Done {
     pub hash: u64,
     /// Whether the rest was refused as a whole.
     pub refused: bool,
+    /// What the last letter about that stood for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
     /// The settings by which its rows were read; others read it anew.
     pub read_as: String,
+}
+
+/// Records that were refused as a whole in a letter: neither they are told again, nor is there another letter that day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Records from the first.
+    pub records: u64,
+    /// Hash of their bytes: other ones are told again.
+    pub hash: u64,
+    /// Day of the letter, Asia/Shanghai.
+    pub day: NaiveDate,
 }
 
 impl Done {

@@ -5,9 +5,11 @@
 //! far each got.
 //!
 //! A line's way: [`listen`](mod@listen) reads it from a connection that [`session`] lets in, or [`recording`] from a
-//! file; [`protocol`] says what it is, [`board`] which bars are final, [`intake`] makes records of them, and [`live`] asks
-//! for what is missing, which [`gaps`] keeps and [`daily`] finds.
+//! file; [`protocol`] and [`row`] say what it is, [`board`] which bars are final, [`intake`] makes records of them, and
+//! [`live`] hands them over. What is missing is found by [`daily`], kept by [`gaps`] and asked for by [`asks`]; [`sweeps`] says
+//! since when everything was looked at. Days are made by [`desk`] of what is [`known`], and lie on a [`shelf`].
 
+pub mod asks;
 pub mod bar;
 pub mod board;
 pub mod clock;
@@ -15,6 +17,7 @@ pub mod config;
 pub mod daily;
 pub mod dat;
 pub mod day;
+pub mod desk;
 pub mod file;
 pub mod files;
 pub mod folder;
@@ -22,14 +25,20 @@ pub mod format;
 pub mod gaps;
 pub mod intake;
 pub mod ledger;
+pub mod known;
+mod line;
 pub mod listen;
 pub mod live;
+mod order;
 pub mod protocol;
 pub mod recording;
+mod records;
+pub mod row;
 pub mod secret;
 pub mod session;
-pub mod stdin;
+pub mod shelf;
 pub mod survey;
+pub mod sweeps;
 pub mod tdx;
 pub mod tls;
 pub mod units;

@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -30,8 +30,11 @@ use crate::{
     units::VolUnit,
 };
 
-/// Lines of all agents that wait to be taken; beyond it nobody is read.
-const LINES_WAIT_MAX: usize = 4_096;
+/// Lines of all agents that wait to be taken; beyond it, and beyond `agent.queue_bytes_max`, nobody is read.
+const LINES_WAIT_MAX: usize = 65_536;
+/// What a line weighs besides its bytes, and what an object in it weighs at least when it is read.
+const LINE_BYTES: usize = 256;
+const OBJECT_BYTES: usize = 192;
 /// Lines of ours that wait to be sent to an agent.
 const REPLIES_WAIT_MAX: usize = 256;
 /// Between two tries to accept when the system has no room.
@@ -48,6 +51,8 @@ pub enum Event {
         id: u64,
         /// What.
         message: Message,
+        /// Its place among the lines that wait.
+        room: Room,
     },
     /// It is gone.
     Gone {
@@ -55,6 +60,10 @@ pub enum Event {
         id: u64,
     },
 }
+
+/// A line's share of the bytes that may wait; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Room(#[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
 
 /// An agent that is in.
 #[derive(Clone)]
@@ -110,6 +119,9 @@ struct Hall {
     events: mpsc::Sender<Event>,
     names: Mutex<BTreeSet<String>>,
     ids: AtomicU64,
+    /// Bytes of lines that may wait.
+    room: Arc<Semaphore>,
+    room_bytes_max: u32,
     stop: CancellationToken,
 }
 
@@ -122,8 +134,11 @@ pub fn listen(
     stop: CancellationToken,
 ) -> mpsc::Receiver<Event> {
     let (events, happened) = mpsc::channel(LINES_WAIT_MAX);
+    let room_bytes_max = settings.room_bytes();
     let hall = Hall {
         door,
+        room: Arc::new(Semaphore::new(usize::try_from(room_bytes_max).unwrap_or(usize::MAX))),
+        room_bytes_max,
         settings,
         tls,
         events,
@@ -185,10 +200,13 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send, hall: &Hall) -> Bye {
     let mut reader = BufReader::new(read);
     let patience = seconds(hall.settings.silence_s_max);
     let mut session = Session::new(hall.door.clone(), hall.settings.lines_per_s_max, Instant::now());
-    let first = timeout(seconds(hall.settings.hello_s_max), next(&mut reader, &mut session, hall)).await;
+    let first = timeout(seconds(hall.settings.hello_s_max), next(&mut reader, hall)).await;
     let entered = match first.unwrap_or(Err(Some(Bye::Silence))) {
-        Ok(Step::Enter(hello)) => hall.name(&hello.agent).then_some(hello).ok_or(Bye::Taken),
-        Ok(Step::Pass(_)) => Err(Bye::Hello),
+        Ok(line) => match session.take(&line, Instant::now()) {
+            Ok(Step::Enter(hello)) => hall.name(&hello.agent).then_some(hello).ok_or(Bye::Taken),
+            Ok(Step::Pass(_)) => Err(Bye::Hello),
+            Err(bye) => Err(bye),
+        },
         Err(bye) => Err(bye.unwrap_or(Bye::Hello)),
     };
     let hello = match entered {
@@ -204,11 +222,10 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send, hall: &Hall) -> Bye {
     info!("agent {} is in ({}, volume in {unit})", hello.agent, hello.api);
     let welcome = Reply::Ok { v: crate::protocol::VERSION, session: hello.session.clone() };
     let end = hall.stop.child_token();
-    let (name, link_of) = (hello.agent.clone(), link.clone());
-    let agent = Agent { id, name, unit, codes: hello.codes, link: link_of, end: end.clone() };
+    let agent = Agent { id, name: hello.agent.clone(), unit, codes: hello.codes, link, end: end.clone() };
     let mut bye = Bye::Stop;
     if say(&mut write, &welcome, patience).await && hall.events.send(Event::Came(agent)).await.is_ok() {
-        let talk = talk(&mut reader, &mut session, hall, id, &link);
+        let talk = talk(&mut reader, &mut session, hall, id);
         let answers = async {
             while let Some(reply) = replies.recv().await {
                 let last = matches!(reply, Reply::Bye { .. });
@@ -236,42 +253,48 @@ impl Hall {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
     }
 
+    /// Room for a line, when there is some; `None`: nobody takes lines any more.
+    async fn room(&self, line: &[u8]) -> Option<Room> {
+        let objects = line.split(|&byte| byte == b'{').count();
+        let weight = LINE_BYTES + line.len().max(objects.saturating_mul(OBJECT_BYTES));
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX).min(self.room_bytes_max);
+        Arc::clone(&self.room).acquire_many_owned(weight).await.ok().map(|room| Room(Some(room)))
+    }
+
     fn leave(&self, name: &str) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
-/// Passes lines on until the agent goes, or must.
+/// Passes lines on until the agent goes, or must. A line waits for room before it is read into rows, so that what waits
+/// is bounded by bytes; as long as it waits, nothing more is taken from the socket, and silence is not the agent's.
 async fn talk<S: AsyncRead + Unpin>(
     reader: &mut BufReader<S>,
     session: &mut Session,
     hall: &Hall,
     id: u64,
-    link: &mpsc::Sender<Reply>,
 ) -> Bye {
     let patience = seconds(hall.settings.silence_s_max);
     loop {
-        let message = match timeout(patience, next(reader, session, hall)).await {
-            Ok(Ok(Step::Pass(message))) => message,
-            Ok(Ok(Step::Enter(_))) => return Bye::Hello,
+        let line = match timeout(patience, next(reader, hall)).await {
+            Ok(Ok(line)) => line,
             Ok(Err(bye)) => return bye.unwrap_or(Bye::Stop),
             Err(_) => return Bye::Silence,
         };
-        if let Message::Beat(beat) = &message {
-            drop(link.try_send(Reply::Ack { seq: beat.seq }));
-        }
-        if hall.events.send(Event::Said { id, message }).await.is_err() {
+        let Some(room) = hall.room(&line).await else { return Bye::Stop };
+        let message = match session.take(&line, Instant::now()) {
+            Ok(Step::Pass(message)) => message,
+            Ok(Step::Enter(_)) => return Bye::Hello,
+            Err(bye) => return bye,
+        };
+        if hall.events.send(Event::Said { id, message, room }).await.is_err() {
             return Bye::Stop;
         }
     }
 }
 
-/// The next line, judged. `Err(None)`: the other side has closed.
-async fn next<S: AsyncRead + Unpin>(
-    reader: &mut BufReader<S>,
-    session: &mut Session,
-    hall: &Hall,
-) -> Result<Step, Option<Bye>> {
+/// The next line. `Err(None)`: the other side has closed.
+async fn next<S: AsyncRead + Unpin>(reader: &mut BufReader<S>, hall: &Hall) -> Result<Vec<u8>, Option<Bye>> {
     let mut line = Vec::new();
     loop {
         let buffer = reader.fill_buf().await.map_err(|_| None)?;
@@ -286,7 +309,7 @@ async fn next<S: AsyncRead + Unpin>(
         line.extend_from_slice(&buffer[..used]);
         reader.consume(used);
         if end.is_some() {
-            return session.take(&line, Instant::now()).map_err(Some);
+            return Ok(line);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use chrono::{NaiveDateTime, NaiveTime, TimeDelta};
+use chrono::{NaiveDateTime, TimeDelta};
 use sqep::{Calendar, Chunk, Cursors, Kind, Source, Symbol};
 use tokio::{
     sync::mpsc,
@@ -20,18 +20,23 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::upkeep::traded;
 use crate::{
+    asks::Asks,
     bar::Bar,
     board::State,
     clock::Clock,
     config::{AgentSettings, AliasChoice, QmtSettings},
-    daily::Daily,
-    gaps::Gaps,
+    desk::Desk,
     intake::Intake,
     listen::{Agent, Event},
-    protocol::{Message, Period, Reply},
+    protocol::{Bars, Done, Message, Period, Reply},
     session::Bye,
+    sweeps::Sweeps,
+    units::VolUnit,
 };
+
+mod upkeep;
 
 /// How often the clock is looked at when nothing comes.
 const TICK: Duration = Duration::from_millis(200);
@@ -41,11 +46,13 @@ const LINES_MAX: usize = 2_048;
 const ROWS_MAX: usize = 8_192;
 /// Kept from reading for longer, what waits in queues and sockets is too old to be taken for live.
 const APART_MAX: Duration = Duration::from_secs(10);
+/// Days that no security is older than: all its day bars.
+const LISTED_DAYS_MAX: i64 = 45 * 366;
 /// How long a run with `--once` waits for an agent.
 const ONCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an agent source works with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LivePlan {
     /// Section `qmt`.
     pub settings: QmtSettings,
@@ -61,6 +68,8 @@ pub struct LivePlan {
     pub once: bool,
     /// The wall clock.
     pub clock: Clock,
+    /// Where days go, if they are wanted.
+    pub desk: Option<Desk>,
 }
 
 /// Agents and what came of their lines.
@@ -69,13 +78,17 @@ pub struct LiveSource<R> {
     plan: LivePlan,
     events: mpsc::Receiver<Event>,
     intake: Intake<R>,
-    gaps: Gaps,
-    daily: Daily,
+    asks: Asks,
+    desk: Option<Desk>,
+    sweeps: Sweeps,
     agents: BTreeMap<u64, Agent>,
-    /// Marks as they are stored.
-    stored: HashMap<Symbol, NaiveDateTime>,
+    /// States as they are stored.
+    stored: HashMap<Symbol, State>,
     caught_up: BTreeSet<Symbol>,
-    heard: NaiveDateTime,
+    /// Bars that nothing showed to be final, and for which history was asked.
+    unshown: HashMap<Symbol, NaiveDateTime>,
+    /// The look at all securities by which bars were closed last.
+    closed: NaiveDateTime,
     last_bar: NaiveDateTime,
     rows: u64,
     /// Whether QMT has its server, as far as the agent can tell.
@@ -90,18 +103,19 @@ pub struct LiveSource<R> {
 
 impl<R: Bar> LiveSource<R> {
     /// A source of what happens at the door.
-    pub fn new(plan: LivePlan, events: mpsc::Receiver<Event>) -> anyhow::Result<LiveSource<R>> {
+    pub fn new(mut plan: LivePlan, events: mpsc::Receiver<Event>) -> anyhow::Result<LiveSource<R>> {
         let period = Period::of(plan.kind)
             .with_context(|| format!("stream.kind is {}: QMT has no such bars", plan.kind))?;
-        let patience = seconds(plan.agent.request_s_max);
         Ok(LiveSource {
             intake: Intake::new(plan.kind, period, &plan.settings, plan.alias),
-            gaps: Gaps::new(period, plan.agent.request_codes_max, patience),
-            daily: Daily::default(),
+            asks: Asks::new(period, plan.desk.is_some(), &plan.agent),
+            desk: plan.desk.take(),
+            sweeps: Sweeps::default(),
             agents: BTreeMap::new(),
             stored: HashMap::new(),
             caught_up: BTreeSet::new(),
-            heard: NaiveDateTime::default(),
+            unshown: HashMap::new(),
+            closed: NaiveDateTime::default(),
             last_bar: plan.clock.now(),
             rows: 0,
             connected: true,
@@ -118,7 +132,6 @@ impl<R: Bar> LiveSource<R> {
     /// Takes what happened.
     fn take(&mut self, event: Event) {
         let now = self.plan.clock.now();
-        self.heard = now;
         match event {
             Event::Came(agent) => self.came(agent, now),
             Event::Gone { id } => {
@@ -126,9 +139,11 @@ impl<R: Bar> LiveSource<R> {
                 warn!("agent {} is gone", agent.name);
                 // Its last pushes may be missing.
                 self.intake.board.forget(&mut self.intake.outcome);
+                self.sweeps.gone(id);
+                self.asks.gone(id, now);
                 self.ask(now);
             }
-            Event::Said { id, message } => self.said(id, message, now),
+            Event::Said { id, message, .. } => self.said(id, message, now),
         }
     }
 
@@ -151,26 +166,19 @@ impl<R: Bar> LiveSource<R> {
     fn said(&mut self, id: u64, message: Message, now: NaiveDateTime) {
         let Some(agent) = self.agents.get(&id) else { return };
         match message {
-            Message::Bars(bars) if bars.period == Period::Day && R::MINUTE => {
-                self.daily.compare(&bars, agent.unit, &self.intake.board);
-            }
             Message::Bars(bars) => {
-                self.last_bar = now;
-                if let Some(req) = bars.req {
-                    self.gaps.rows(req, bars.rows.len(), now);
-                }
-                self.rows += u64::try_from(bars.rows.len()).unwrap_or(0);
-                self.intake.bars(&bars, agent.unit, Some(now));
+                let unit = agent.unit;
+                self.bars(&bars, unit, now);
             }
-            Message::Done(done) => {
-                self.caught_up.extend(self.gaps.done(done, now));
-                self.day_answered(done.req, now);
-            }
+            Message::Done(done) => self.done(done, now),
             Message::Failed(failed) => {
-                warn!("agent {}: {}", agent.name, failed.msg);
-                if let Some(req) = failed.req {
-                    self.gaps.failed(req, &failed.msg, now);
-                    self.day_answered(req, now);
+                warn!("agent {}: {} {}", agent.name, failed.code.as_deref().unwrap_or_default(), failed.msg);
+                let symbol = failed.code.as_deref().map(|code| self.intake.symbol(code));
+                match (failed.req, symbol) {
+                    (None, _) | (_, Some(Err(_))) => {}
+                    (Some(req), symbol) => {
+                        self.asks.failed(req, symbol.and_then(Result::ok), &failed.msg, now);
+                    }
                 }
             }
             Message::Beat(beat) => {
@@ -178,9 +186,65 @@ impl<R: Bar> LiveSource<R> {
                     warn!("agent {}: QMT has lost its server: degraded", agent.name);
                 }
                 self.connected = beat.connected;
+                self.sweeps.acked(id, beat.seq, now);
+                agent.say(Reply::Ack { seq: beat.seq });
+                if let Some(ack) = beat.swept {
+                    self.sweeps.swept(id, ack);
+                }
             }
+            Message::Odd { why, raw } => self.intake.unread(0, raw.as_bytes(), &why),
             Message::Unknown(name) => self.intake.tell(&format!("lines of type {name:?}")),
-            Message::Hello(_) | Message::Instrument(_) | Message::Divid(_) => {}
+            Message::Instrument(told) => {
+                if let (Some(desk), Ok(symbol)) = (&mut self.desk, self.intake.symbol(&told.code)) {
+                    desk.instrument(symbol, &told);
+                }
+            }
+            Message::Divid(told) => {
+                if let (Some(desk), Ok(symbol)) = (&mut self.desk, self.intake.symbol(&told.code)) {
+                    desk.divid(symbol, &told);
+                }
+            }
+            Message::Hello(_) => {}
+        }
+    }
+
+    fn bars(&mut self, bars: &Bars, unit: VolUnit, now: NaiveDateTime) {
+        let symbol = self.intake.symbol(&bars.code).ok();
+        if let Some(req) = bars.req {
+            self.asks.rows(req, symbol, bars.rows.len(), now);
+        }
+        if bars.period == Period::Day && R::MINUTE {
+            let Some(symbol) = symbol else { return };
+            self.asks.daily.take(bars, symbol, unit);
+            let asked = bars.req.and_then(|req| self.asks.days.asked_at(req));
+            if let (Some(desk), Some(asked)) = (&mut self.desk, asked) {
+                desk.rows(symbol, bars, unit, asked);
+            }
+            return;
+        }
+        self.last_bar = now;
+        self.rows += u64::try_from(bars.rows.len()).unwrap_or(0);
+        // Rows of which nobody knows when they were asked for may have grown since, all of them.
+        let asked = bars.req.and_then(|req| self.asks.bars.asked_at(req)).unwrap_or(NaiveDateTime::MIN);
+        self.intake.asked(bars, unit, Some(now), Some(asked));
+    }
+
+    fn done(&mut self, done: Done, now: NaiveDateTime) {
+        let calendar = Arc::clone(&self.plan.calendar);
+        let open = |from: NaiveDateTime, to: NaiveDateTime| traded(&calendar, from, to);
+        let answered = self.asks.done(done, now, &self.intake.board, open);
+        for symbol in answered.bars {
+            self.intake.caught_up(symbol);
+            self.caught_up.insert(symbol);
+        }
+        for symbol in answered.days {
+            if self.desk.as_mut().is_some_and(|desk| desk.settle(symbol, now.date())) {
+                self.asks.days.want(symbol, now - TimeDelta::days(LISTED_DAYS_MAX), now);
+            }
+        }
+        let empty = self.asks.bars.empty();
+        if empty > 0 {
+            warn!("{empty} securities have no bar: suspended, or QMT does not download them");
         }
     }
 
@@ -190,8 +254,8 @@ impl<R: Bar> LiveSource<R> {
             agent.end();
         }
         self.intake.board.forget(&mut self.intake.outcome);
-        self.gaps.give_up();
-        self.daily.give_up();
+        self.sweeps = Sweeps::default();
+        self.asks.give_up();
     }
 
     /// The securities that are wanted: those of the configuration, else all that agents offer.
@@ -219,106 +283,19 @@ impl<R: Bar> LiveSource<R> {
         }
     }
 
-    /// Wants the history of everything from its mark on.
-    fn ask(&mut self, now: NaiveDateTime) {
-        self.gaps.give_up();
-        self.daily.give_up();
-        if self.agents.is_empty() {
-            return;
-        }
-        let first = self.first(now);
-        let step = if R::MINUTE { TimeDelta::minutes(1) } else { TimeDelta::days(1) };
-        let symbols = self.symbols();
-        let start = |symbol| self.stored.get(&symbol).map_or(first, |&mark| mark + step);
-        let starts = symbols.into_iter().map(|symbol| (start(symbol), symbol)).collect();
-        self.gaps.plan(starts, now);
-        self.request(now);
-    }
-
-    /// Where history begins for a security of which nothing was published.
-    fn first(&self, now: NaiveDateTime) -> NaiveDateTime {
-        let days = usize::try_from(self.plan.agent.history_days).unwrap_or(usize::MAX);
-        let back = self.plan.agent.history_days.saturating_mul(3).saturating_add(20);
-        let from = now.date().checked_sub_days(chrono::Days::new(back)).unwrap_or(self.plan.calendar.first());
-        let sessions: Vec<_> =
-            self.plan.calendar.sessions(from, now.date()).filter(|&day| day < now.date()).collect();
-        let day = match days {
-            0 => now.date(),
-            days => sessions.get(sessions.len().saturating_sub(days)).copied().unwrap_or(now.date()),
-        };
-        day.and_time(NaiveTime::MIN)
-    }
-
-    fn request(&mut self, now: NaiveDateTime) {
-        for agent in self.agents.values() {
-            if let Some(request) = self.gaps.next(agent.id, now) {
-                agent.say(request);
-            }
-        }
-    }
-
-    /// What time alone brings.
-    fn tick(&mut self) {
-        let now = self.plan.clock.now();
-        self.intake.due(now, self.heard);
-        self.gaps.overdue(now);
-        self.request(now);
-        self.compare_day(now);
-        let stale = seconds(self.plan.agent.stale_s_max);
-        if !self.agents.is_empty() && self.in_session(now, stale) && now - self.last_bar > stale {
-            warn!(
-                "no bar for {} s of a session: degraded; subscribing again",
-                (now - self.last_bar).num_seconds()
-            );
-            self.last_bar = now;
-            self.subscribe();
-            self.ask(now);
-        }
-    }
-
-    /// Asks for the day's bars when the day is over and nothing else is wanted.
-    fn compare_day(&mut self, now: NaiveDateTime) {
-        let session = R::MINUTE && self.plan.calendar.is_session(now.date());
-        if !session || !self.daily.is_due(now) || !self.gaps.is_done() || self.agents.is_empty() {
-            return;
-        }
-        let (symbols, codes_max) = (self.symbols(), self.plan.agent.request_codes_max);
-        let requests = self.daily.ask(&symbols, codes_max, now, || self.gaps.number());
-        if let Some(agent) = self.agents.values().next() {
-            for request in requests {
-                agent.say(request);
-            }
-        }
-    }
-
-    /// Wants the minutes of securities whose day does not add up.
-    fn day_answered(&mut self, req: u64, now: NaiveDateTime) {
-        if let Some(differ) = self.daily.done(req) {
-            let day = now.date().and_time(NaiveTime::MIN);
-            self.gaps.plan(differ.into_iter().map(|symbol| (day, symbol)).collect(), now);
-        }
-    }
-
-    /// Whether bars should have come for so long.
-    fn in_session(&self, now: NaiveDateTime, since: TimeDelta) -> bool {
-        let minute = |hour: i64, minute: i64| {
-            now.date().and_time(NaiveTime::MIN) + TimeDelta::minutes(hour * 60 + minute)
-        };
-        let spans = [(minute(9, 30), minute(11, 30)), (minute(13, 0), minute(14, 57))];
-        self.plan.calendar.is_session(now.date())
-            && spans.iter().any(|&(from, to)| now - since > from && now < to)
-    }
-
     /// What is final since the last chunk, with the marks after it. `None`: nothing to store.
     fn chunk(&mut self) -> Option<Chunk<R>> {
         let mut changed = self.intake.touched();
         changed.append(&mut self.caught_up);
         let mut cursor = Vec::new();
         for symbol in changed {
-            let mark = self.intake.board.mark(symbol).filter(|_| !self.gaps.is_behind(symbol));
-            if let Some(mark) = mark.filter(|mark| self.stored.get(&symbol) != Some(mark)) {
-                self.stored.insert(symbol, mark);
-                let state = State { mark: Some(mark), ..State::default() };
+            if self.asks.bars.is_behind(symbol) {
+                continue;
+            }
+            let State { mark, print, .. } = self.intake.board.state(symbol);
+            let state = State { mark, print, ..State::default() };
+            if mark.is_some() && self.stored.get(&symbol) != Some(&state) {
+                self.stored.insert(symbol, state);
                 let text = serde_json::to_string(&state).unwrap_or_default();
                 cursor.push((format!("{}/{symbol}", self.intake.period), Some(text)));
             }
@@ -357,15 +334,16 @@ impl<R: Bar> Source for LiveSource<R> {
 
     async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
         self.intake = Intake::new(self.plan.kind, self.intake.period, &self.plan.settings, self.plan.alias);
-        self.stored.clear();
+        (self.stored, self.caught_up, self.unshown) = Default::default();
         for (name, value) in &cursors.fields {
             let code = name.strip_prefix(self.intake.period.word()).and_then(|rest| rest.strip_prefix('/'));
             let Some(code) = code else { continue };
             let state: State = serde_json::from_str(value).with_context(|| format!("cursor field {name}"))?;
             let symbol = code.parse()?;
             if let Some(mark) = state.mark {
-                self.stored.insert(symbol, mark);
-                self.intake.board.published(symbol, mark);
+                self.stored.insert(symbol, state);
+                let today = mark.date() == self.plan.clock.now().date();
+                self.intake.board.published(symbol, mark, state.print, today);
             }
         }
         info!("{} securities have a mark", self.stored.len());
@@ -388,7 +366,7 @@ impl<R: Bar> Source for LiveSource<R> {
                 self.idle = false;
                 return Ok(Some(chunk));
             }
-            if !open || (self.plan.once && self.came && self.gaps.is_done() && !self.agents.is_empty()) {
+            if !open || (self.plan.once && self.came && self.asks.is_done() && !self.agents.is_empty()) {
                 return Ok(None);
             }
             let waited = self.started.map_or(Duration::ZERO, |started| started.elapsed());

@@ -7,19 +7,21 @@ use chrono::NaiveDateTime;
 use clap::Parser;
 use sqep::{
     DayBar, Kind, MinuteBar, Source, Totals,
-    app::{self, App, Args, Usage},
+    redis::keys::StreamSettings,
+    app::{self, App, Args, Kept, Outward, Usage},
 };
 use sqep_qmt::{
     bar::Bar,
     clock::Clock,
     config::{Config, SourceChoice},
+    desk::Desk,
     folder::{FolderPlan, FolderSource},
     listen::listen,
     live::{LivePlan, LiveSource},
     recording::{RecordingPlan, RecordingSource},
     secret::Token,
+    shelf::ShelfSource,
     session::Door,
-    stdin::Kept,
     tls,
 };
 use tokio::net::TcpListener;
@@ -76,7 +78,7 @@ impl Job {
         match self.app.config.qmt.source {
             SourceChoice::Dat | SourceChoice::Tdx => self.folder::<R>().await,
             SourceChoice::Recording => self.recording::<R>().await,
-            SourceChoice::Agent => self.agent::<R>().await,
+            SourceChoice::Agent => Box::pin(self.agent::<R>()).await,
         }
     }
 
@@ -118,14 +120,22 @@ impl Job {
             calendar: config.calendar.load().map_err(Usage)?,
             once: self.app.args.common.once,
             clock: self.clock(),
+            desk: config.qmt.day_bars.then(|| Desk::new(config.qmt.ref_at, config.symbol.alias)),
         };
+        let days = plan.desk.as_ref().map(|desk| (desk.refs.clone(), desk.bars.clone()));
         let events = listen(listener, door, config.agent.clone(), tls, stop);
-        self.publish(&mut LiveSource::<R>::new(plan, events).map_err(Usage)?).await.map(drop)
+        let mut minutes = LiveSource::<R>::new(plan, events).map_err(Usage)?;
+        let minutes = async move { self.publish(&mut minutes).await };
+        let Some((refs, bars)) = days else { return minutes.await.map(drop) };
+        let (mut refs, mut bars) = (ShelfSource::new(refs), ShelfSource::new(bars));
+        let refs = self.publish_kind(&mut refs, Kind::RefDay);
+        let bars = self.publish_kind(&mut bars, Kind::BarDay);
+        tokio::try_join!(minutes, refs, bars).map(drop)
     }
 
     async fn recording<R: Bar>(&self) -> anyhow::Result<()> {
         let (config, once) = (&self.app.config, self.app.args.common.once);
-        let (paths, kept) = kept(&config.qmt.paths)?;
+        let Some((paths, kept)) = self.kept().await? else { return Ok(()) };
         let plan = RecordingPlan {
             paths,
             passing: kept.as_ref().map(|kept| kept.path().to_owned()),
@@ -137,6 +147,21 @@ impl Job {
             once,
         };
         self.publish(&mut RecordingSource::<R>::new(plan).map_err(Usage)?).await.map(drop)
+    }
+
+    /// The paths, with standard input kept in a file that goes away with it. `None`: stopped meanwhile.
+    async fn kept(&self) -> anyhow::Result<Option<(Vec<PathBuf>, Option<Kept>)>> {
+        let paths = &self.app.config.qmt.paths;
+        let named = paths.iter().filter(|path| *path != "-").map(PathBuf::from);
+        if !paths.iter().any(|path| path == "-") {
+            return Ok(Some((named.collect(), None)));
+        }
+        let keep = || Kept::of(std::io::stdin().lock(), &std::env::temp_dir(), "sqep-qmt", "TMPDIR");
+        let kept = tokio::select! {
+            kept = tokio::task::spawn_blocking(keep) => kept.context("reading standard input was cut off")??,
+            () = self.app.stop.cancelled() => return Ok(None),
+        };
+        Ok(Some((named.chain([kept.path().to_owned()]).collect(), Some(kept))))
     }
 
     /// Finds what is wrong without writing anything.
@@ -151,12 +176,18 @@ impl Job {
     }
 
     async fn publish<S: Source>(&self, source: &mut S) -> anyhow::Result<Totals> {
+        self.app.serve(&self.app.config.http).await?;
+        self.publish_kind(source, self.app.config.stream.kind).await
+    }
+
+    async fn publish_kind<S: Source>(&self, source: &mut S, kind: Kind) -> anyhow::Result<Totals> {
         let (config, once) = (&self.app.config, self.app.args.common.once);
-        self.app.serve(&config.http).await?;
-        let outward = config.outward(&self.app.meters);
+        let stream = StreamSettings { kind, ..config.stream.clone() };
+        let outward = Outward { stream: &stream, ..config.outward(&self.app.meters) };
         let totals = outward.publish(source, &config.qmt.name, once, &self.app.stop, |_| {}).await?;
+        let name = if kind == config.stream.kind { "stream".to_owned() } else { kind.to_string() };
         say(&format!(
-            "stream: read {} = appended {} + refused {} + skipped {} in {} entries",
+            "{name}: read {} = appended {} + refused {} + skipped {} in {} entries",
             totals.read,
             totals.appended,
             totals.refused(),
@@ -175,20 +206,6 @@ fn door(config: &Config) -> anyhow::Result<(Door, Option<TlsAcceptor>)> {
     let token = Token::find(&config.agent.token, config.agent.token_file.as_deref()).map_err(Usage)?;
     let tls = tls::acceptor(&config.agent).map_err(Usage)?;
     Ok((Door { token, unit: config.qmt.vol_unit }, tls))
-}
-
-/// The paths, with standard input kept in a file that goes away with it.
-fn kept(paths: &[String]) -> anyhow::Result<(Vec<PathBuf>, Option<Kept>)> {
-    let mut kept = None;
-    let mut found = Vec::new();
-    for path in paths {
-        if path == "-" {
-            found.push(kept.insert(Kept::of(std::io::stdin().lock())?).path().to_owned());
-        } else {
-            found.push(PathBuf::from(path));
-        }
-    }
-    Ok((found, kept))
 }
 
 /// A line on standard output; where nobody listens any more, nobody is told.

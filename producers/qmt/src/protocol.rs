@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sqep::{Kind, kind::Grid};
 
+pub use crate::row::{Odd, Row, Rows};
 use crate::units::VolUnit;
 
 /// The version this program speaks.
@@ -71,6 +72,13 @@ pub enum Message {
     Failed(Failed),
     /// A type of a later version.
     Unknown(String),
+    /// A line that is JSON, but not what its type says.
+    Odd {
+        /// Why it does not read.
+        why: String,
+        /// Its beginning.
+        raw: String,
+    },
 }
 
 /// `hello`: the first line.
@@ -138,47 +146,19 @@ pub struct Bars {
     /// Such as `000001.SZ`.
     pub code: String,
     /// The rows, in QMT's words.
-    pub rows: Vec<Row>,
-}
-
-/// A row with QMT's names and values. A value that is no number is null.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Row {
-    /// Milliseconds since 1970-01-01 UTC: the end of the bar, or 00:00 of the day in Beijing.
-    pub time: i64,
-    /// First price, yuan.
-    pub open: Option<f64>,
-    /// Highest price, yuan.
-    pub high: Option<f64>,
-    /// Lowest price, yuan.
-    pub low: Option<f64>,
-    /// Last price, yuan.
-    pub close: Option<f64>,
-    /// In the unit that the agent declares.
-    pub volume: Option<f64>,
-    /// Yuan.
-    pub amount: Option<f64>,
-    /// Close of the bar before; of the first bar of a day the reference price.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pre_close: Option<f64>,
-    /// 1: suspended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend_flag: Option<i64>,
-    /// Of a stock a status code: 15 after the close.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open_interest: Option<f64>,
+    pub rows: Rows,
 }
 
 /// `instrument`: what is known of a security today.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Instrument {
     /// `YYYYMMDD`.
+    #[serde(default, deserialize_with = "text")]
     pub day: String,
     /// Such as `000001.SZ`.
     pub code: String,
     /// Name, with `ST` in it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     pub name: String,
     /// Upper limit, yuan.
     #[serde(default)]
@@ -206,7 +186,8 @@ pub struct ExDay {
     /// Milliseconds since 1970-01-01 UTC: 00:00 of the day in Beijing.
     pub time: i64,
     /// What a price before that day is divided by.
-    pub dr: f64,
+    #[serde(default)]
+    pub dr: Option<f64>,
 }
 
 /// `hb`: every 5 seconds.
@@ -220,10 +201,28 @@ pub struct Beat {
     /// Whether QMT is connected to its servers, as far as the agent can tell.
     #[serde(default = "yes")]
     pub connected: bool,
+    /// The last `ack` that had come when the last look at all securities began.
+    #[serde(default)]
+    pub swept: Option<u64>,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// A text, or a number as one; null is empty.
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a number")]
+    enum Told {
+        Text(String),
+        Number(i64),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        Some(Told::Text(text)) => text,
+        Some(Told::Number(number)) => number.to_string(),
+        None => String::new(),
+    })
 }
 
 /// `done`: all rows of a request are sent.
@@ -241,6 +240,9 @@ pub struct Failed {
     /// The request.
     #[serde(default)]
     pub req: Option<u64>,
+    /// The security that failed; the others of the request go on. Without it the request has failed.
+    #[serde(default)]
+    pub code: Option<String>,
     /// What QMT said.
     #[serde(default)]
     pub msg: String,
@@ -283,6 +285,9 @@ pub enum Reply {
         end: String,
         /// Whether to download before reading.
         download: bool,
+        /// Whether `instrument` and `divid` of each code are wanted, too.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        refs: bool,
     },
     /// Lines up to this number were read.
     Ack {
@@ -309,6 +314,18 @@ impl Reply {
 #[derive(Debug, thiserror::Error)]
 #[error("a line of the agent does not read")]
 pub struct ProtocolError(#[from] serde_json::Error);
+
+impl ProtocolError {
+    /// Whether it is JSON, so that the line after it can be told.
+    pub fn is_json(&self) -> bool {
+        self.0.is_data()
+    }
+
+    /// What is wrong with it.
+    pub fn why(&self) -> String {
+        self.0.to_string()
+    }
+}
 
 /// Reads a line.
 pub fn parse(line: &[u8]) -> Result<Message, ProtocolError> {
@@ -337,7 +354,7 @@ mod tests {
     fn keys_nobody_knows_are_ignored_and_types_nobody_knows_are_named() {
         let hb = parse(br#"{"t":"hb","seq":3,"now":1735781460000,"connected":true,"subs":300,"later":[1]}"#)
             .unwrap();
-        assert_eq!(hb, Message::Beat(Beat { seq: 3, now: 1_735_781_460_000, connected: true }));
+        assert_eq!(hb, Message::Beat(Beat { seq: 3, now: 1_735_781_460_000, connected: true, swept: None }));
         assert_eq!(parse(br#"{"t":"orders","x":1}"#).unwrap(), Message::Unknown("orders".to_owned()));
         for wrong in ["", "{", "[]", "{\"t\":1}", "{\"t\":\"bars\"}", "{\"t\":\"bars\",\"period\":\"15m\"}"] {
             assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");

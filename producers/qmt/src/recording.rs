@@ -1,7 +1,8 @@
 //! Recorded lines of an agent as a source: files, folders that grow. Knows lines, offsets and order; must not know
 //! connections.
 //!
-//! Time is what the recording's heartbeats say. The cursor holds the offset of each file and the state of each security
+//! Time is what the recording's heartbeats say: a bar that neither a later one nor this time shows to be final is kept until
+//! more of the recording does. The cursor holds the offset of each file and the state of each security
 //! that a chunk changed, so that any stored cursor is a place to go on.
 
 use std::{
@@ -18,7 +19,8 @@ use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 use sqep::{Chunk, Cursors, Kind, Source, app::Usage, shanghai};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     bar::Bar,
@@ -31,6 +33,8 @@ use crate::{
 /// Lines of a chunk, and rows at which it is full.
 const CHUNK_LINES_MAX: u64 = 4_096;
 const CHUNK_ROWS_MAX: usize = 8_192;
+/// Bytes at the beginning of a file by which it is known again.
+const HEAD_BYTES_MAX: u64 = 1_024;
 /// Names of recordings; others are passed over in folders.
 const EXTENSIONS: [&str; 3] = ["ndjson", "jsonl", "log"];
 
@@ -62,6 +66,23 @@ struct Place {
     line: u64,
     unit: Option<VolUnit>,
     now: Option<NaiveDateTime>,
+    /// How it begins: so many bytes, and their hash.
+    #[serde(default)]
+    head: (u64, u64),
+}
+
+impl Place {
+    fn see(&mut self, head: &[u8]) {
+        let bytes = head.len().min(usize::try_from(self.offset).unwrap_or(usize::MAX));
+        self.head = (u64::try_from(bytes).unwrap_or(0), xxh3_64(&head[..bytes]));
+    }
+
+    /// Whether a file that begins like this is the one it is a place of.
+    fn is_of(&self, head: &[u8]) -> bool {
+        let (bytes, hash) = self.head;
+        let begins = usize::try_from(bytes).ok().and_then(|bytes| head.get(..bytes));
+        begins.is_some_and(|begins| bytes == 0 || xxh3_64(begins) == hash)
+    }
 }
 
 /// A file that is being read.
@@ -71,6 +92,7 @@ struct Open {
     origin: Arc<str>,
     reader: BufReader<File>,
     place: Place,
+    head: Vec<u8>,
 }
 
 /// Recordings in the order of their names.
@@ -88,6 +110,8 @@ pub struct RecordingSource<R> {
 /// What a look at a file's next line found.
 enum Look {
     Line(Vec<u8>),
+    /// A line without an end.
+    Tail(Vec<u8>),
     TooLong(u64),
     Nothing,
 }
@@ -132,11 +156,19 @@ impl<R: Bar> RecordingSource<R> {
     }
 
     fn begin(&mut self, path: &Path) -> anyhow::Result<()> {
-        let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                warn!("{} is gone", path.display());
+                return Ok(());
+            }
+            opened => opened.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let mut head = Vec::new();
+        file.by_ref().take(HEAD_BYTES_MAX).read_to_end(&mut head)?;
         let mut place = self.places.get(path).cloned().unwrap_or_default();
         let size = file.metadata()?.len();
-        if size < place.offset {
-            warn!("{} is shorter than what was read of it: it is read from its first line", path.display());
+        if size < place.offset || !place.is_of(&head) {
+            warn!("{} is not the file that was read: it is read from its first line", path.display());
             place = Place::default();
         }
         if size == place.offset {
@@ -144,7 +176,7 @@ impl<R: Bar> RecordingSource<R> {
         }
         file.seek(SeekFrom::Start(place.offset))?;
         let origin = path.display().to_string().into();
-        self.open = Some(Open { path: path.to_owned(), origin, reader: BufReader::new(file), place });
+        self.open = Some(Open { path: path.to_owned(), origin, reader: BufReader::new(file), place, head });
         Ok(())
     }
 
@@ -154,24 +186,36 @@ impl<R: Bar> RecordingSource<R> {
         let first = open.place.line;
         while open.place.line - first < CHUNK_LINES_MAX && self.intake.outcome.rows() < CHUNK_ROWS_MAX {
             match next_line(&mut open.reader, self.plan.line_bytes_max)? {
-                Look::Line(line) => {
-                    open.place.offset += u64::try_from(line.len())?;
-                    open.place.line += 1;
-                    self.take(&mut open, &line)?;
-                }
+                Look::Line(line) => self.line(&mut open, &line)?,
+                Look::Tail(line) if self.is_whole(&open, &line) => self.line(&mut open, &line)?,
                 Look::TooLong(bytes) => {
                     open.place.offset += bytes;
                     open.place.line += 1;
                     let why = format!("{bytes} bytes, at most {}", self.plan.line_bytes_max);
                     self.intake.unread(open.place.line, b"", &why);
                 }
-                Look::Nothing if open.place.line == first => return Ok(None),
-                Look::Nothing => return Ok(Some(self.chunk(&open))),
+                Look::Tail(_) | Look::Nothing if open.place.line == first => return Ok(None),
+                Look::Tail(_) | Look::Nothing => return Ok(Some(self.chunk(&mut open))),
             }
         }
-        let chunk = self.chunk(&open);
+        let chunk = self.chunk(&mut open);
         self.open = Some(open);
         Ok(Some(chunk))
+    }
+
+    /// Whether a line without an end is one: a message that reads is whole, and of what passes only once no more comes.
+    fn is_whole(&self, open: &Open, line: &[u8]) -> bool {
+        let whole = self.plan.passing.as_ref() == Some(&open.path) || parse(line).is_ok();
+        if !whole {
+            info!("{} ends inside a line: the rest is waited for", open.origin);
+        }
+        whole
+    }
+
+    fn line(&mut self, open: &mut Open, line: &[u8]) -> anyhow::Result<()> {
+        open.place.offset += u64::try_from(line.len())?;
+        open.place.line += 1;
+        if line.trim_ascii().is_empty() { Ok(()) } else { self.take(open, line) }
     }
 
     fn take(&mut self, open: &mut Open, line: &[u8]) -> anyhow::Result<()> {
@@ -193,20 +237,25 @@ impl<R: Bar> RecordingSource<R> {
             Ok(Message::Beat(beat)) => {
                 place.now = shanghai::wall(beat.now).max(place.now);
                 if let Some(now) = place.now {
-                    self.intake.due(now, now);
+                    self.intake.due(now);
                 }
             }
             Ok(Message::Instrument(_) | Message::Divid(_) | Message::Done(_) | Message::Failed(_)) => {}
+            Ok(Message::Odd { why, .. }) => self.intake.unread(place.line, line, &why),
             Ok(Message::Unknown(name)) => self.intake.tell(&format!("lines of type {name:?}")),
             Err(error) => {
-                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let mut why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                if !line.ends_with(b"\n") {
+                    why.push_str("; the recording ends inside this line");
+                }
                 self.intake.unread(place.line, line, &why);
             }
         }
         Ok(())
     }
 
-    fn chunk(&mut self, open: &Open) -> Chunk<R> {
+    fn chunk(&mut self, open: &mut Open) -> Chunk<R> {
+        open.place.see(&open.head);
         let mut chunk = self.intake.chunk(&open.origin);
         self.places.insert(open.path.clone(), open.place.clone());
         chunk.cursor = self.states();
@@ -224,19 +273,22 @@ impl<R: Bar> RecordingSource<R> {
         touched.into_iter().map(state).collect()
     }
 
-    /// The end of all recordings: nothing more will show that the last bars are final.
+    /// The end of all recordings. A bar that nothing shows to be final stays in the cursor, for a recording that goes on.
     fn end(&mut self) -> Option<Chunk<R>> {
         if self.over {
             return None;
         }
         self.over = true;
-        self.intake.close_all();
-        let mut chunk = self.intake.chunk(&"recording".into());
-        chunk.cursor = self.states();
-        if let Some(path) = self.plan.passing.as_ref().filter(|path| self.places.contains_key(*path)) {
-            chunk.cursor.push((format!("file/{}", path.display()), None));
+        match self.intake.board.forming() {
+            0 => {}
+            bars => info!(
+                "{bars} bars are not published: the recordings end before a later bar or a heartbeat shows that they are final"
+            ),
         }
-        Some(chunk).filter(|chunk| !chunk.is_empty())
+        let path = self.plan.passing.as_ref().filter(|path| self.places.contains_key(*path))?;
+        let mut chunk = Chunk::empty("recording");
+        chunk.cursor.push((format!("file/{}", path.display()), None));
+        Some(chunk)
     }
 }
 
@@ -245,29 +297,31 @@ fn is_recording(path: &Path) -> bool {
     path.is_file() && path.extension().and_then(|ending| ending.to_str()).is_some_and(known)
 }
 
-/// The next whole line. A line without an end is still being written.
+/// The next line. What has no end may still be being written.
 fn next_line(reader: &mut BufReader<File>, bytes_max: usize) -> io::Result<Look> {
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let mut line = Vec::new();
-    let read = reader.by_ref().take(limit).read_until(b'\n', &mut line)?;
-    if line.ends_with(b"\n") {
-        return Ok(Look::Line(line));
+    let read = u64::try_from(reader.by_ref().take(limit).read_until(b'\n', &mut line)?).unwrap_or(0);
+    match read {
+        0 => Ok(Look::Nothing),
+        _ if line.ends_with(b"\n") => Ok(Look::Line(line)),
+        _ if read < limit => Ok(Look::Tail(line)),
+        _ => rest(reader).map(|rest| Look::TooLong(read + rest)),
     }
-    if u64::try_from(read).unwrap_or(0) < limit {
-        return Ok(Look::Nothing);
-    }
-    let mut bytes = u64::try_from(read).unwrap_or(0);
+}
+
+/// Passes over the rest of a line; its bytes. One that goes on later is refused again, by what is left of it.
+fn rest(reader: &mut BufReader<File>) -> io::Result<u64> {
+    let mut bytes = 0;
     loop {
         let buffer = reader.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(Look::Nothing);
-        }
         let end = buffer.iter().position(|&byte| byte == b'\n');
         let used = end.map_or(buffer.len(), |at| at + 1);
+        let over = end.is_some() || buffer.is_empty();
         reader.consume(used);
         bytes += u64::try_from(used).unwrap_or(0);
-        if end.is_some() {
-            return Ok(Look::TooLong(bytes));
+        if over {
+            return Ok(bytes);
         }
     }
 }

@@ -16,6 +16,9 @@ const BURST_S: u64 = 10;
 /// Bytes of an agent's name.
 const NAME_BYTES_MAX: usize = 64;
 
+/// Characters of an odd line that are kept.
+const ODD_CHARS_MAX: usize = 1_000;
+
 /// Who is let in.
 #[derive(Debug, Clone)]
 pub struct Door {
@@ -46,7 +49,7 @@ pub enum Bye {
     /// The agent's unit is not the configured one.
     #[error("unit")]
     Unit,
-    /// A line that does not read.
+    /// A line that is no JSON.
     #[error("json")]
     Json,
     /// A line that is too long.
@@ -117,7 +120,15 @@ impl Session {
         if !self.rate.take(now) {
             return Err(Bye::Rate);
         }
-        let message = parse(line).map_err(|_| if self.entered { Bye::Json } else { Bye::Hello })?;
+        let message = match parse(line) {
+            Ok(message) => message,
+            // What is whole JSON leaves no doubt where the next line begins.
+            Err(error) if self.entered && error.is_json() => {
+                let raw = String::from_utf8_lossy(line).chars().take(ODD_CHARS_MAX).collect();
+                Message::Odd { why: error.why(), raw }
+            }
+            Err(_) => return Err(if self.entered { Bye::Json } else { Bye::Hello }),
+        };
         match message {
             Message::Hello(_) if self.entered => Err(Bye::Hello),
             Message::Hello(hello) => {
@@ -184,6 +195,11 @@ mod tests {
         assert!(matches!(session.take(hello("").as_bytes(), now), Ok(Step::Enter(_))));
         assert!(matches!(session.take(hb.as_bytes(), now), Ok(Step::Pass(Message::Beat(_)))));
         assert_eq!(session.take(hello("").as_bytes(), now).unwrap_err(), Bye::Hello, "once");
+        let odd = session.take(br#"{"t":"bars","period":"15m"}"#, now).unwrap();
+        assert!(
+            matches!(odd, Step::Pass(Message::Odd { .. })),
+            "an odd line costs itself, not the connection"
+        );
         assert_eq!(session.take(b"{", now).unwrap_err(), Bye::Json);
     }
 

@@ -1,11 +1,7 @@
 //! The first pass over a file: everything that only the whole of it tells. Knows records and what they say about each other;
 //! must not hand any out.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-};
+use std::{collections::BTreeSet, io};
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sqep::{symbol::Class, unit::Alarm};
@@ -16,13 +12,11 @@ use crate::{
     config::Auction,
     day::{close_of, is_auction},
     files::Input,
-    format::{Decoded, Format},
     ledger::Done,
+    records::{Place, Records, Row},
     units::{QUANTA, VolUnit, finding},
 };
 
-/// Records of a block: what is in memory at a time, and what a chunk holds at most.
-const BLOCK_RECORDS_MAX: u64 = 4_096;
 /// Examples in the letter of a file that is refused whole.
 const EXAMPLES_MAX: usize = 10;
 /// Minutes of a day without any volume from which on the day counts as suspended.
@@ -46,64 +40,17 @@ pub struct Reading {
 /// What the first pass found.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
+    /// Whole records of the file.
+    pub(crate) seen: u64,
     /// Records that may be handed out, counted from the first.
     pub(crate) ready: u64,
     /// Whether the records done before are still the same.
     pub(crate) known: bool,
+    /// Whether the records that letters stand for are still the same.
+    pub(crate) told: bool,
     pub(crate) alarm: Alarm,
     pub(crate) examples: Vec<String>,
     pub(crate) idle: BTreeSet<NaiveDate>,
-}
-
-/// Records of a file, a block at a time.
-#[derive(Debug)]
-pub(crate) struct Records {
-    file: File,
-    format: Format,
-}
-
-impl Records {
-    pub(crate) fn open(input: &Input) -> io::Result<Records> {
-        Ok(Records { file: File::open(&input.path)?, format: input.format })
-    }
-
-    /// Whether the file begins as it should. `None`: it has not that many bytes yet.
-    pub(crate) fn header_fits(&mut self) -> io::Result<Option<bool>> {
-        let wanted = self.format.header();
-        let mut found = vec![0; wanted.len()];
-        self.file.seek(SeekFrom::Start(0))?;
-        let read = fill(&mut self.file, &mut found)?;
-        let fits = found[..read] == wanted[..read];
-        Ok(if fits && read < wanted.len() { None } else { Some(fits) })
-    }
-
-    pub(crate) fn rewind(&mut self) -> io::Result<()> {
-        let header = u64::try_from(self.format.header().len()).unwrap_or(0);
-        self.file.seek(SeekFrom::Start(header)).map(drop)
-    }
-
-    /// Whole records, at most so many.
-    pub(crate) fn block(&mut self, records_max: u64) -> io::Result<Vec<u8>> {
-        let size = self.format.record_bytes();
-        let records = usize::try_from(records_max.min(BLOCK_RECORDS_MAX)).unwrap_or(0);
-        let mut bytes = vec![0; records * size];
-        let read = fill(&mut self.file, &mut bytes)?;
-        bytes.truncate(read / size * size);
-        Ok(bytes)
-    }
-}
-
-fn fill(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read(&mut bytes[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
 
 /// The first pass: everything that only the whole file tells.
@@ -114,48 +61,68 @@ pub(crate) fn survey(
     done: Option<&Done>,
     minute: bool,
 ) -> io::Result<Survey> {
+    let told = done.and_then(|done| done.told);
     let mut survey = Survey { known: done.is_some_and(|done| done.records == 0), ..Survey::default() };
-    let (mut hash, mut at, mut days) = (Xxh3::new(), 0, Days::default());
-    source.rewind()?;
-    loop {
-        let bytes = source.block(u64::MAX)?;
-        if bytes.is_empty() {
-            break;
-        }
-        for record in bytes.chunks_exact(input.format.record_bytes()) {
-            at += 1;
+    let mut look = Look { reading, minute, class: input.symbol.class(), days: Days::default(), waits: false };
+    let mut hash = Xxh3::new();
+    source.rewind(u64::MAX)?;
+    while let Some(window) = source.window()? {
+        for (record, row) in window.bytes.chunks_exact(input.format.record_bytes()).zip(&window.rows) {
+            survey.seen += 1;
             hash.update(record);
-            if done.is_some_and(|done| done.records == at) {
-                survey.known = done.is_some_and(|done| done.hash == hash.digest());
-            }
-            let Some(Decoded { raw, .. }) = input.format.decode(record, input.symbol, reading.unit) else {
-                survey.ready = at;
-                continue;
-            };
-            if minute {
-                days.see(&raw, &mut survey.idle);
-            }
-            let folds = reading.auction == Auction::Fold && minute && is_auction(raw.wall);
-            if is_final(raw.wall, reading, minute) && !folds && !days.may_be_idle(raw.wall, reading, minute) {
-                survey.ready = at;
-            }
-            if Alarm::applies(input.symbol.class())
-                && !survey.alarm.add(raw.turnover(), QUANTA)
-                && survey.examples.len() < EXAMPLES_MAX
-            {
-                survey.examples.push(format!(
-                    "record {at}, {}: {}",
-                    raw.wall,
-                    finding(raw.turnover(), reading.unit).value
-                ));
-            }
+            let same = |records, before| survey.seen == records && hash.digest() == before;
+            let known = done.is_some_and(|done| same(done.records, done.hash));
+            let told = told.is_some_and(|told| same(told.records, told.hash));
+            (survey.known, survey.told) = (survey.known | known, survey.told | told);
+            look.at(row, &mut survey);
         }
     }
-    days.end(&mut survey.idle);
-    if input.symbol.class() == Class::Index {
+    look.days.end(&mut survey.idle);
+    if look.class == Class::Index {
         survey.idle.clear();
     }
     Ok(survey)
+}
+
+/// What the pass remembers from row to row.
+#[derive(Debug)]
+struct Look<'a> {
+    reading: &'a Reading,
+    minute: bool,
+    class: Class,
+    days: Days,
+    /// Whether a row in its place is not final: nothing after it is handed out before it.
+    waits: bool,
+}
+
+impl Look<'_> {
+    fn at(&mut self, row: &Row, survey: &mut Survey) {
+        let Some(raw) = row.decoded.map(|decoded| decoded.raw).filter(|_| row.place == Place::Right) else {
+            // It goes with the rows around it. Whether the clock is right that a label lies ahead of, later rows tell.
+            if !self.waits && row.place != Place::Ahead {
+                survey.ready = survey.seen;
+            }
+            return;
+        };
+        if self.minute {
+            self.days.see(&raw, &mut survey.idle);
+        }
+        let folds = self.reading.auction == Auction::Fold && self.minute && is_auction(raw.wall);
+        let idle = self.days.may_be_idle(raw.wall, self.reading, self.minute);
+        self.waits = folds || idle || !is_final(raw.wall, self.reading, self.minute);
+        if !self.waits {
+            survey.ready = survey.seen;
+        }
+        // Prices that are none say nothing about a unit; the row is refused for them.
+        if Alarm::applies(self.class)
+            && raw.has_sound_prices()
+            && !survey.alarm.add(raw.turnover(), QUANTA)
+            && survey.examples.len() < EXAMPLES_MAX
+        {
+            let told = finding(raw.turnover(), self.reading.unit).value;
+            survey.examples.push(format!("record {}, {}: {told}", survey.seen, raw.wall));
+        }
+    }
 }
 
 /// Days of minutes on which nothing was traded.

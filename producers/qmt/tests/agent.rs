@@ -7,7 +7,7 @@ mod common;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ const MINUTES: Kind = Kind::BarMinute(Grid::M1);
 /// The program, listening.
 struct Program {
     child: Child,
+    out: BufReader<ChildStdout>,
     address: String,
 }
 
@@ -39,11 +40,11 @@ impl Program {
         let mut command = rig.command(&[&fixed[..], more].concat());
         command.env("SQEP__AGENT__TOKEN", TOKEN).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (mut line, mut out) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        out.read_line(&mut line).unwrap();
         let address = line.trim().rsplit(' ').next().unwrap().to_owned();
         assert!(address.contains(':'), "{line:?} {}", errors(&mut child));
-        Program { child, address }
+        Program { child, out, address }
     }
 
     fn dial(&self) -> Agent<TcpStream> {
@@ -102,6 +103,12 @@ impl<S: Read + Write> Agent<S> {
         }
     }
 
+    /// The end of the connection, with a word or without.
+    fn hear_the_end(&mut self) {
+        let last = self.hear();
+        assert!(last.is_null() || last["reason"] == "stop" && self.hear().is_null(), "{last}");
+    }
+
     fn history(&mut self, req: &Value, code: &str, minutes: &[&str]) {
         let row = |minute: &&str| {
             let time = shanghai::instant_ms(at(&format!("2025-01-02T{minute}:00"))).unwrap();
@@ -126,7 +133,8 @@ async fn an_agent_is_asked_for_history_and_its_bars_come_onto_the_stream_once() 
     let (mut agent, hist) = program.enter("pc1");
     assert_eq!((&hist["period"], hist["codes"].as_array().unwrap().len()), (&json!("1m"), 2));
     agent.history(&hist["req"], "600000.SH", &["09:30", "09:31", "09:32"]);
-    assert_eq!(agent.hear(), Value::Null, "a run with --once ends when the gaps are filled");
+    // A run with --once ends when the gaps are filled.
+    agent.hear_the_end();
     assert!(program.child.wait().unwrap().success());
     let stream = rig.stream::<MinuteBar>(MINUTES).await;
     assert_eq!((stream.count, stream.rows.len()), (3, 3));
@@ -139,7 +147,10 @@ async fn an_agent_is_asked_for_history_and_its_bars_come_onto_the_stream_once() 
     let hist = heard.iter().find(|line| line["t"] == "hist").unwrap();
     assert_eq!(hist["start"], "20250102093300", "{heard:?}");
     agent.history(&hist["req"], "600000.SH", &["09:31", "09:32", "09:33"]);
-    assert_eq!(agent.hear(), Value::Null);
+    let rest = agent.hear();
+    assert_eq!(rest["codes"], json!(["000001.SZ"]), "who misses a day is asked for apart");
+    agent.history(&rest["req"], "000001.SZ", &[]);
+    agent.hear_the_end();
     assert!(program.child.wait().unwrap().success());
     let stream = rig.stream::<MinuteBar>(MINUTES).await;
     assert_eq!((stream.count, stream.rows.len()), (4, 4));
@@ -161,12 +172,23 @@ async fn who_is_refused_harms_nobody_who_is_in() {
     wrong.say(&hello("pc2", "0123456789abcdef0124"));
     assert_eq!(wrong.hear(), json!({"t":"bye","reason":"token"}));
 
-    // A slow loris: bytes that trickle in, and never a line.
+    // A slow loris: a byte every now and then, and never a line.
     let mut slow = program.dial();
     let began = Instant::now();
-    slow.stream.get_mut().write_all(b"{\"t\":\"hel").unwrap();
+    let mut drip = slow.stream.get_ref().try_clone().unwrap();
+    let dripped = std::thread::spawn(move || {
+        (0..10_000)
+            .take_while(|_| {
+                std::thread::park_timeout(Duration::from_millis(20));
+                drip.write_all(b" ").is_ok()
+            })
+            .count()
+    });
     assert_eq!(slow.hear(), json!({"t":"bye","reason":"silence"}));
     assert!(began.elapsed() < Duration::from_secs(10));
+    drop(slow);
+    let dripped = dripped.join().unwrap();
+    assert!((10..1_000).contains(&dripped), "{dripped} bytes did not keep it alive");
 
     // 100 MiB without an end: it is cut off long before.
     let mut long = program.dial();
@@ -207,18 +229,86 @@ async fn a_line_or_a_flood_of_lines_over_the_limit_ends_the_connection() {
     agent.say(&json!({"t":"hb","now":0,"pad":"x".repeat(3_000)}));
     assert_eq!(agent.hear(), json!({"t":"bye","reason":"line"}));
     let (mut agent, _) = program.enter("pc2");
-    for _ in 0..400 {
-        let line = json!({"t":"instrument","day":"20250102","code":"600000.SH"});
-        if agent.stream.get_mut().write_all(format!("{line}\n").as_bytes()).is_err() {
-            break;
-        }
-    }
+    // In one piece, so that the other side has read all of it when it says why it goes.
+    let line = json!({"t":"instrument","day":"20250102","code":"600000.SH"});
+    agent.stream.get_mut().write_all(format!("{line}\n").repeat(205).as_bytes()).unwrap();
     let last =
         std::iter::repeat_with(|| agent.hear()).find(|line| line.is_null() || line["t"] == "bye").unwrap();
-    assert!(last.is_null() || last["reason"] == "rate", "{last}");
+    assert_eq!(last["reason"], "rate", "{last}");
     let (mut agent, _) = program.enter("pc3");
     agent.stream.get_mut().write_all(b"no json\n").unwrap();
     assert_eq!(agent.hear(), json!({"t":"bye","reason":"json"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_value_costs_its_row_an_odd_line_itself_and_neither_the_connection() {
+    let rig = Rig::start().await;
+    let mut program = Program::start(&rig, &["--once"]);
+    let (mut agent, hist) = program.enter("pc1");
+    let time = shanghai::instant_ms(at("2025-01-02T09:31:00")).unwrap();
+    let good = json!({"time": time, "open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0, "volume": 5, "amount": 5000.0, "suspendFlag": 0.0});
+    let with = |key: &str, value: Value| {
+        let mut row = good.clone();
+        row[key] = value;
+        row
+    };
+    let mut untimed = good.clone();
+    untimed.as_object_mut().unwrap().remove("time");
+    let rows = [with("volume", json!("5")), good.clone(), untimed, with("suspendFlag", json!("no"))];
+    agent.say(&json!({"t":"bars","period":"15m","src":"live","code":"600000.SH","rows":[]}));
+    agent.say(
+        &json!({"t":"bars","period":"1m","src":"history","req":hist["req"],"code":"600000.SH","rows":rows}),
+    );
+    agent.say(&json!({"t":"done","req":hist["req"],"rows":rows.len()}));
+    // All of it is heard, and the run ends.
+    agent.hear_the_end();
+    let output = wait(&mut program);
+    assert!(output.contains("read 5 = appended 1 + refused 4 + skipped 0"), "{output}");
+    assert_eq!(rig.stream::<MinuteBar>(MINUTES).await.count, 1);
+}
+
+/// What the program says at its end.
+fn wait(program: &mut Program) -> String {
+    assert!(program.child.wait().unwrap().success());
+    let mut text = String::new();
+    program.out.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_server_is_away_an_agent_is_not_read_beyond_the_limit() {
+    let mut rig = Rig::start().await;
+    let program = Program::start(&rig, &["--set", "agent.lines_per_s_max=1000000"]);
+    let (mut agent, hist) = program.enter("pc1");
+    agent.history(&hist["req"], "600000.SH", &["09:30"]);
+    agent.say(&json!({"t":"hb","seq":1,"now":0}));
+    while rig.stream::<MinuteBar>(MINUTES).await.count == 0 {}
+    rig.redis.server.kill().unwrap();
+    // A day of bars a line, until nothing is taken any more.
+    let line = |day: i64| {
+        let row = |minute: i64| {
+            let time = 1_735_781_460_000 + day * 86_400_000 + minute * 60_000;
+            format!(r#"{{"time":{time},"open":10,"high":10,"low":10,"close":10,"volume":5,"amount":5000}}"#)
+        };
+        let rows: Vec<String> = (0..120).map(row).collect();
+        format!(r#"{{"t":"bars","period":"1m","src":"live","code":"600000.SH","rows":[{}]}}"#, rows.join(","))
+            + "\n"
+    };
+    agent.stream.get_mut().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut taken = 0;
+    for line in (0..60_000).map(|day| line(day % 600)) {
+        if agent.stream.get_mut().write_all(line.as_bytes()).is_err() {
+            break;
+        }
+        taken += line.len();
+    }
+    assert!(taken < 200 << 20, "{} MiB were taken", taken >> 20);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{} MiB taken, {} MiB at the peak", taken >> 20, kib >> 10);
+    assert!(kib < 120 << 10, "{kib} KiB at the peak");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,10 +16,10 @@ use common::at;
 use sqep::{Calendar, Cursors, Kind, MinuteBar, Reason, Record, Source, Symbol, kind::Grid, shanghai};
 use sqep_qmt::{
     clock::Clock,
-    config::{AgentSettings, AliasChoice, QmtSettings},
-    listen::{Agent, Event},
+    config::{AgentSettings, AliasChoice, Auction, QmtSettings},
+    listen::{Agent, Event, Room},
     live::{LivePlan, LiveSource},
-    protocol::{Bars, Beat, Done, From, Message, Period, Reply, Row},
+    protocol::{Bars, Beat, Done, From, Message, Period, Reply, Row, Rows},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -73,9 +73,29 @@ struct Pc {
     agent: Option<Agent>,
     id: u64,
     now: Arc<Mutex<NaiveDateTime>>,
+    seq: u64,
+    /// The last acknowledgement that was heard.
+    heard: Option<u64>,
+    /// One request in so many fails.
+    busy: u64,
 }
 
 impl Pc {
+    fn new(seed: u64, start: &str) -> (Pc, mpsc::Receiver<Event>) {
+        let (events, happened) = mpsc::channel(100_000);
+        let (dice, now) =
+            (Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), Arc::new(Mutex::new(at(start))));
+        (Pc { dice, events, said: None, agent: None, id: 0, now, seq: 0, heard: None, busy: 8 }, happened)
+    }
+
+    /// A heartbeat; with `swept` it says that everything was looked at since the last acknowledgement.
+    async fn beat(&mut self, swept: bool) {
+        self.seq += 1;
+        let swept = self.heard.filter(|_| swept);
+        // Nothing of it is believed: it is an hour off.
+        self.say(Message::Beat(Beat { seq: self.seq, now: 0, connected: true, swept })).await;
+    }
+
     fn now(&self) -> NaiveDateTime {
         *self.now.lock().unwrap()
     }
@@ -87,7 +107,7 @@ impl Pc {
     async fn come(&mut self) {
         self.id += 1;
         let (agent, said) = Agent::loose(self.id, "pc1", &CODES);
-        (self.said, self.agent) = (Some(said), Some(agent.clone()));
+        (self.said, self.agent, self.heard) = (Some(said), Some(agent.clone()), None);
         self.events.send(Event::Came(agent)).await.unwrap();
     }
 
@@ -98,12 +118,13 @@ impl Pc {
 
     async fn say(&self, message: Message) {
         if self.said.is_some() {
-            self.events.send(Event::Said { id: self.id, message }).await.unwrap();
+            self.events.send(Event::Said { id: self.id, message, room: Room::default() }).await.unwrap();
         }
     }
 
     async fn push(&self, code: usize, src: From, req: Option<u64>, rows: Vec<Row>) {
         let code = CODES[code].to_owned();
+        let rows = Rows { good: rows, odd: Vec::new() };
         self.say(Message::Bars(Bars { seq: 0, period: Period::M1, src, req, code, rows })).await;
     }
 
@@ -112,6 +133,9 @@ impl Pc {
         let Some(said) = self.said.as_mut() else { return };
         let mut asked = Vec::new();
         while let Ok(reply) = said.try_recv() {
+            if let Reply::Ack { seq } = reply {
+                self.heard = Some(seq);
+            }
             if let Reply::Hist { req, codes, start, period, .. } = reply {
                 asked.push((
                     req,
@@ -122,9 +146,10 @@ impl Pc {
             }
         }
         for (req, period, codes, start) in asked {
-            if self.dice.one_in(8) {
+            if self.dice.one_in(self.busy) {
                 self.say(Message::Failed(sqep_qmt::protocol::Failed {
                     req: Some(req),
+                    code: None,
                     msg: "busy".to_owned(),
                 }))
                 .await;
@@ -141,6 +166,7 @@ impl Pc {
                 }
                 sent += u64::try_from(rows.len()).unwrap();
                 let code = CODES[place].to_owned();
+                let rows = Rows { good: rows, odd: Vec::new() };
                 let bars = Bars { seq: 0, period, src: From::History, req: Some(req), code, rows };
                 self.say(Message::Bars(bars)).await;
             }
@@ -223,21 +249,14 @@ fn plan(now: &Arc<Mutex<NaiveDateTime>>) -> LivePlan {
         calendar: Arc::new(Calendar::published()),
         once: false,
         clock: Clock::new(move || *shown.lock().unwrap()),
+        desk: None,
     }
 }
 
 /// One day: pushes every three seconds of what is running, with faults from the seed.
 async fn day(seed: u64, faults: bool, deaf: &[&str], restarts: u64) -> World {
-    let now = Arc::new(Mutex::new(at("2025-01-02T09:29:57")));
-    let (events, happened) = mpsc::channel(100_000);
-    let mut pc = Pc {
-        dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-        events,
-        said: None,
-        agent: None,
-        id: 0,
-        now: Arc::clone(&now),
-    };
+    let (mut pc, happened) = Pc::new(seed, "2025-01-02T09:29:57");
+    let now = Arc::clone(&pc.now);
     let mut source = LiveSource::<MinuteBar>::new(plan(&now), happened).unwrap();
     let mut world = World::default();
     source.open(&world.cursors.clone()).await.unwrap();
@@ -266,15 +285,11 @@ async fn day(seed: u64, faults: bool, deaf: &[&str], restarts: u64) -> World {
             }
         }
         // After lunch and after the close nothing later comes: the clock and a heartbeat close the last bars.
-        for second in [4, 6, 11] {
+        let last = ["11:30", "15:00"].contains(&&*wall.format("%H:%M").to_string());
+        for second in if last { 0..14 } else { 0..0 } {
             pc.set(wall + TimeDelta::seconds(second));
-            pc.say(Message::Beat(Beat { seq: 0, now: 0, connected: true })).await;
-            if second > 4
-                && wall.format("%H:%M").to_string() != "11:30"
-                && wall.format("%H:%M").to_string() != "15:00"
-            {
-                break;
-            }
+            pc.answer().await;
+            pc.beat(true).await;
             world.read(&mut source).await;
         }
     }
@@ -350,9 +365,8 @@ async fn minutes_that_were_lost_in_silence_are_found_when_the_day_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waited_while_nobody_read_is_not_taken_for_live() {
-    let now = Arc::new(Mutex::new(at("2025-01-02T09:31:30")));
-    let (events, happened) = mpsc::channel(100_000);
-    let mut pc = Pc { dice: Dice(5), events, said: None, agent: None, id: 0, now: Arc::clone(&now) };
+    let (mut pc, happened) = Pc::new(5, "2025-01-02T09:31:30");
+    let now = Arc::clone(&pc.now);
     let mut source = LiveSource::<MinuteBar>::new(plan(&now), happened).unwrap();
     let mut world = World::default();
     source.open(&world.cursors.clone()).await.unwrap();
@@ -392,16 +406,15 @@ async fn what_waited_while_nobody_read_is_not_taken_for_live() {
 #[tokio::test(start_paused = true)]
 async fn pushes_that_stop_in_silence_are_noticed_in_a_session_and_only_there() {
     for (start, noticed) in [("10:00:00", true), ("12:00:00", false), ("15:10:00", false)] {
-        let now = Arc::new(Mutex::new(at(&format!("2025-01-02T{start}"))));
-        let (events, happened) = mpsc::channel(100_000);
-        let mut pc = Pc { dice: Dice(5), events, said: None, agent: None, id: 0, now: Arc::clone(&now) };
+        let (mut pc, happened) = Pc::new(5, &format!("2025-01-02T{start}"));
+        let now = Arc::clone(&pc.now);
         let mut source = LiveSource::<MinuteBar>::new(plan(&now), happened).unwrap();
         let mut world = World::default();
         source.open(&world.cursors.clone()).await.unwrap();
         pc.come().await;
         let mut subscribed = 0;
         for _ in 0..30 {
-            pc.say(Message::Beat(Beat { seq: 0, now: 0, connected: true })).await;
+            pc.beat(false).await;
             world.read(&mut source).await;
             while let Ok(reply) = pc.said.as_mut().unwrap().try_recv() {
                 subscribed += usize::from(matches!(reply, Reply::Sub { .. }));
@@ -418,4 +431,248 @@ async fn a_producer_that_dies_and_starts_anew_loses_nothing() {
     for seed in 2..2 + seeds {
         assert_nothing_lost(&day(seed, true, &[], 300).await, seed);
     }
+}
+
+/// A day of one restart at a time, without faults, and what an agent's history says may be changed.
+struct Bench {
+    pc: Pc,
+    source: LiveSource<MinuteBar>,
+    world: World,
+}
+
+impl Bench {
+    async fn new(start: &str, settings: QmtSettings) -> Bench {
+        let (mut pc, happened) = Pc::new(7, start);
+        pc.busy = u64::MAX;
+        let plan = LivePlan { settings, ..plan(&pc.now) };
+        let mut bench =
+            Bench { source: LiveSource::new(plan, happened).unwrap(), pc, world: World::default() };
+        bench.source.open(&bench.world.cursors.clone()).await.unwrap();
+        bench.pc.come().await;
+        bench.settle().await;
+        bench
+    }
+
+    /// The process ends, and another takes up at what is stored.
+    async fn restart(&mut self, settings: QmtSettings) {
+        let (events, happened) = mpsc::channel(100_000);
+        (self.pc.events, self.pc.said) = (events, None);
+        self.source = LiveSource::new(LivePlan { settings, ..plan(&self.pc.now) }, happened).unwrap();
+        self.source.open(&self.world.cursors.clone()).await.unwrap();
+        self.pc.come().await;
+    }
+
+    async fn settle(&mut self) {
+        for _ in 0..4 {
+            self.world.read(&mut self.source).await;
+            self.pc.answer().await;
+        }
+        self.world.read(&mut self.source).await;
+    }
+
+    fn bars(&self, code: usize, wall: &str) -> Vec<f64> {
+        let (symbol, wall): (Symbol, _) =
+            (CODES[code].parse().unwrap(), at(&format!("2025-01-02T{wall}:00")));
+        let bars = self.world.stream.iter().filter(|bar| bar.symbol == symbol && bar.frame == wall);
+        bars.map(|bar| bar.vol / 100.0).collect()
+    }
+
+    async fn push(&mut self, code: usize, wall: &str, pushes: u32) {
+        let wall = at(&format!("2025-01-02T{wall}:00"));
+        self.pc.push(code, From::Live, None, vec![row(code, wall, pushes)]).await;
+    }
+}
+
+fn whole(code: usize, wall: &str) -> f64 {
+    row(code, at(&format!("2025-01-02T{wall}:00")), 20).volume.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_alone_makes_no_bar_final_only_a_look_that_began_after_its_end() {
+    let mut bench = Bench::new("2025-01-02T11:29:20", QmtSettings::default()).await;
+    bench.pc.beat(false).await;
+    bench.settle().await;
+    bench.push(0, "11:30", 11).await;
+    bench.settle().await;
+    // The agent downloads and does not look: heartbeats come, and say nothing.
+    bench.pc.set(at("2025-01-02T11:30:20"));
+    for _ in 0..3 {
+        bench.pc.beat(false).await;
+        bench.settle().await;
+    }
+    // A look that had heard no word of ours since the end began before it.
+    bench.pc.set(at("2025-01-02T11:30:21"));
+    bench.pc.heard = Some(1);
+    bench.pc.beat(true).await;
+    bench.world.read(&mut bench.source).await;
+    assert_eq!(bench.bars(0, "11:30"), [0.0; 0], "eleven of twenty pushes are no bar");
+    bench.settle().await;
+    bench.push(0, "11:30", 20).await;
+    bench.pc.beat(true).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "11:30"), [whole(0, "11:30")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_look_shows_to_be_final_history_does() {
+    let mut bench = Bench::new("2025-01-02T11:29:20", QmtSettings::default()).await;
+    bench.push(0, "11:30", 11).await;
+    bench.pc.set(at("2025-01-02T11:31:00"));
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "11:30"), [0.0; 0]);
+    bench.pc.set(at("2025-01-02T11:31:10"));
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "11:30"), [whole(0, "11:30")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bar_that_grew_after_it_went_out_goes_out_again_as_history_has_it() {
+    let mut bench = Bench::new("2025-01-02T10:00:40", QmtSettings::default()).await;
+    bench.push(0, "10:01", 16).await;
+    bench.pc.set(at("2025-01-02T10:01:30"));
+    // Pushes were lost: a later row closes what is not whole.
+    bench.push(0, "10:02", 9).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "10:01").len(), 1);
+    bench.push(0, "10:01", 20).await;
+    bench.push(0, "10:01", 20).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "10:01")[1..], [whole(0, "10:01")]);
+    // A row that knows less changes nothing.
+    bench.push(0, "10:01", 3).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "10:01").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_running_when_history_was_asked_for_is_not_final() {
+    let mut bench = Bench::new("2025-01-02T10:00:40", QmtSettings::default()).await;
+    assert_eq!(bench.bars(0, "10:01"), [0.0; 0]);
+    bench.restart(QmtSettings::default()).await;
+    bench.world.read(&mut bench.source).await;
+    // Asked at 10:00:40, read at 10:00:50, and handed on late: what it says of 10:01 has grown since.
+    bench.pc.set(at("2025-01-02T10:00:50"));
+    bench.pc.answer().await;
+    bench.pc.set(at("2025-01-02T10:02:30"));
+    bench.push(0, "10:03", 9).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "10:01"), [whole(0, "10:01")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_day_is_still_held_against_its_own_bar() {
+    let mut bench = Bench::new("2025-01-02T10:00:30", QmtSettings::default()).await;
+    // One process publishes half a bar, and its successor must find it.
+    bench.push(0, "10:01", 10).await;
+    bench.pc.set(at("2025-01-02T10:01:30"));
+    bench.push(0, "10:02", 1).await;
+    bench.settle().await;
+    let half = bench.bars(0, "10:01");
+    let rows = bench.world.stream.len();
+    bench.pc.set(at("2025-01-02T14:00:30"));
+    bench.restart(QmtSettings::default()).await;
+    bench.settle().await;
+    assert_eq!(half.len(), 1);
+    assert_eq!(bench.bars(0, "10:01")[1..], [whole(0, "10:01")], "history says otherwise than what went out");
+    assert_eq!(bench.bars(1, "10:00").len(), 1, "of the others nothing goes out again");
+    // Another one, and nothing is said twice.
+    let more = bench.world.stream.len();
+    assert!(more > rows);
+    bench.restart(QmtSettings::default()).await;
+    bench.settle().await;
+    assert_eq!(bench.world.stream.len(), more);
+    bench.pc.set(at("2025-01-02T15:02:00"));
+    for _ in 0..30 {
+        bench.pc.set(bench.pc.now() + TimeDelta::seconds(20));
+        bench.settle().await;
+    }
+    assert_whole_last(&bench.world);
+}
+
+/// The last word on every bar is right.
+fn assert_whole_last(world: &World) {
+    let last: BTreeMap<(Symbol, i64), MinuteBar> = world.stream.iter().map(|bar| (bar.key(), *bar)).collect();
+    assert_eq!(last.len(), CODES.len() * 241);
+    for (code, name) in CODES.iter().enumerate() {
+        let sum: f64 =
+            last.values().filter(|bar| bar.symbol.to_string() == *name).map(|bar| bar.vol / 100.0).sum();
+        let wanted: f64 = labels().into_iter().map(|wall| row(code, wall, 20).volume.unwrap()).sum();
+        assert!((sum - wanted).abs() < 0.1, "{name}: {sum} of {wanted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn corrections_of_the_auction_and_of_the_first_minute_are_folded_again() {
+    let settings = QmtSettings { auction: Auction::Fold, ..QmtSettings::default() };
+    let mut bench = Bench::new("2025-01-02T09:29:40", settings.clone()).await;
+    for (wall, pushes) in [("09:30", 15), ("09:31", 11), ("09:32", 5)] {
+        bench.pc.set(at(&format!("2025-01-02T{wall}:00")) - TimeDelta::seconds(10));
+        bench.push(0, wall, pushes).await;
+        bench.settle().await;
+    }
+    let parts = |auction, first| {
+        let part = |wall: &str, pushes| row(0, at(&format!("2025-01-02T{wall}:00")), pushes).volume.unwrap();
+        part("09:30", auction) + part("09:31", first)
+    };
+    assert_eq!(bench.bars(0, "09:31"), [parts(15, 11)]);
+    assert_eq!(bench.bars(0, "09:30"), [0.0; 0]);
+    // Rows that know more of either: history is asked, and both parts are kept.
+    bench.pc.set(at("2025-01-02T09:31:58"));
+    bench.push(0, "09:31", 20).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "09:31")[1..], [parts(15, 20)]);
+    bench.push(0, "09:30", 20).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "09:31")[2..], [parts(20, 20)]);
+    bench.restart(settings).await;
+    bench.settle().await;
+    assert_eq!(bench.bars(0, "09:31").len(), 3, "and nothing of it again after a restart");
+    assert!(bench.world.cursors.totals.balances());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_that_takes_longer_than_patience_is_not_begun_anew_for_ever() {
+    let mut bench = Bench::new("2025-01-02T10:00:00", QmtSettings::default()).await;
+    bench.pc.set(at("2025-01-02T10:30:00"));
+    bench.restart(QmtSettings::default()).await;
+    let mut asked = Vec::new();
+    // Each request is answered four minutes after it was made; there is no bar meanwhile.
+    for second in 0..120 {
+        bench.pc.set(at("2025-01-02T10:30:00") + TimeDelta::seconds(10 * second));
+        bench.world.read(&mut bench.source).await;
+        let said = bench.pc.said.as_mut().unwrap();
+        while let Ok(reply) = said.try_recv() {
+            if let Reply::Hist { req, codes, start, .. } = reply {
+                asked.push((second, req, codes, start));
+            }
+        }
+        for (_, req, codes, start) in asked.extract_if(.., |(made, ..)| *made + 24 <= second) {
+            let start = NaiveDateTime::parse_from_str(&start, "%Y%m%d%H%M%S").unwrap();
+            let mut sent = 0;
+            for code in codes {
+                let place = CODES.iter().position(|known| *known == code).unwrap();
+                let rows = bench.pc.kept(place, start);
+                sent += u64::try_from(rows.len()).unwrap();
+                bench.pc.push(place, From::History, Some(req), rows).await;
+            }
+            bench.pc.say(Message::Done(Done { req, rows: sent })).await;
+        }
+    }
+    bench.world.read(&mut bench.source).await;
+    for (code, name) in CODES.iter().enumerate() {
+        assert_eq!(bench.bars(code, "10:30"), [whole(code, "10:30")], "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_refused_is_refused_once_however_often_it_grows() {
+    let mut bench = Bench::new("2025-01-02T10:00:40", QmtSettings::default()).await;
+    for pushes in 12..20 {
+        let mut bad = row(0, at("2025-01-02T10:01:00"), pushes);
+        bad.close = None;
+        bench.pc.push(0, From::Live, None, vec![bad]).await;
+    }
+    bench.settle().await;
+    let refused = &bench.world.cursors.totals.refused;
+    assert_eq!(refused.get(&Reason::PriceMissing), Some(&1), "{refused:?}");
 }

@@ -29,6 +29,7 @@ fn every_example_of_an_agent_is_a_line_that_is_understood() {
             Message::Done(_) => "done",
             Message::Failed(_) => "err",
             Message::Unknown(name) => panic!("{name}"),
+            Message::Odd { why, .. } => panic!("{why}"),
         })
         .collect();
     assert_eq!(kinds, ["hello", "bars", "done", "instrument", "divid", "bars", "bars", "hb", "err"]);
@@ -47,6 +48,16 @@ fn every_example_of_the_producer_is_a_line_it_writes() {
             start: "20250102000000".to_owned(),
             end: "20250102093004".to_owned(),
             download: true,
+            refs: false,
+        },
+        Reply::Hist {
+            req: 2,
+            codes: vec!["600000.SH".to_owned()],
+            period: Period::Day,
+            start: "20250102000000".to_owned(),
+            end: "20250102084500".to_owned(),
+            download: true,
+            refs: true,
         },
         Reply::Ack { seq: 8 },
         Reply::bye("taken"),

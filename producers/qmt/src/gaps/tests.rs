@@ -1,0 +1,137 @@
+//! What is asked, and what is asked again.
+
+use super::*;
+
+fn at(time: &str) -> NaiveDateTime {
+    format!("2025-01-02T{time}").parse().unwrap()
+}
+
+fn symbol(code: u32) -> Symbol {
+    Symbol::new(sqep::Exchange::SZ, code).unwrap()
+}
+
+/// Requests for the first few securities.
+struct Desk {
+    gaps: Gaps,
+    numbers: Numbers,
+}
+
+impl Desk {
+    fn new(count: u32) -> Desk {
+        let mut gaps = Gaps::new(Period::M1, false, 2, TimeDelta::seconds(60));
+        gaps.plan((1..=count).map(|code| (at("09:31:00"), symbol(code))).collect(), at("10:00:00"));
+        Desk { gaps, numbers: Numbers::default() }
+    }
+
+    fn ask(&mut self, time: &str) -> Option<(u64, usize)> {
+        match self.gaps.next(7, at(time), &mut self.numbers)? {
+            Reply::Hist { req, codes, .. } => Some((req, codes.len())),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn done(&mut self, req: u64, rows: u64, time: &str) -> Vec<Symbol> {
+        self.gaps.done(Done { req, rows }, at(time), |_, _, _| true)
+    }
+}
+
+#[test]
+fn requests_go_out_one_by_one_and_securities_catch_up() {
+    let mut desk = Desk::new(3);
+    let (first, codes) = desk.ask("10:00:00").unwrap();
+    assert_eq!(codes, 2);
+    assert_eq!(desk.ask("10:00:00"), None, "one at a time");
+    desk.gaps.rows(first, Some(symbol(1)), 3, at("10:00:00"));
+    desk.gaps.rows(first, Some(symbol(2)), 2, at("10:00:00"));
+    assert_eq!(desk.done(first, 5, "10:00:01"), [symbol(1), symbol(2)]);
+    assert!(!desk.gaps.is_behind(symbol(1)) && desk.gaps.is_behind(symbol(3)));
+    assert_eq!(desk.gaps.asked_at(first), Some(at("10:00:00")), "for rows that come late");
+}
+
+#[test]
+fn no_row_where_there_should_be_some_is_doubted_and_in_the_end_believed() {
+    let mut desk = Desk::new(1);
+    for time in ["10:00:00", "10:00:05"] {
+        let (req, _) = desk.ask(time).unwrap();
+        assert_eq!(desk.done(req, 0, time), [], "nothing may have been downloaded");
+        assert!(desk.gaps.is_behind(symbol(1)));
+    }
+    let (req, _) = desk.ask("10:00:15").unwrap();
+    assert_eq!(desk.done(req, 0, "10:00:15"), [symbol(1)]);
+    assert_eq!((desk.gaps.empty(), desk.gaps.is_done()), (1, true));
+    let mut quiet = Desk::new(1);
+    let (req, _) = quiet.ask("10:00:00").unwrap();
+    let none = quiet.gaps.done(Done { req, rows: 0 }, at("10:00:00"), |_, _, _| false);
+    assert_eq!(none, [symbol(1)], "where no bar can be, none is an answer");
+}
+
+#[test]
+fn what_fails_or_comes_short_is_asked_again_after_a_pause() {
+    let mut desk = Desk::new(1);
+    let (first, _) = desk.ask("10:00:00").unwrap();
+    desk.gaps.failed(first, None, "周期错误", at("10:00:00"));
+    assert_eq!(desk.ask("10:00:00"), None);
+    let (second, _) = desk.ask("10:00:05").unwrap();
+    desk.gaps.rows(second, Some(symbol(1)), 3, at("10:00:05"));
+    assert_eq!(desk.done(second, 4, "10:00:05"), []);
+    assert_eq!(desk.ask("10:00:10"), None, "the pause doubles");
+    desk.ask("10:00:15").unwrap();
+    desk.gaps.overdue(at("10:04:14"));
+    assert_eq!(desk.ask("10:30:00"), None, "patience doubles, too: not overdue yet");
+    desk.gaps.overdue(at("10:04:15"));
+    assert!(desk.ask("10:30:00").is_some());
+    assert!(desk.gaps.is_behind(symbol(1)) && !desk.gaps.is_done());
+}
+
+#[test]
+fn one_security_that_fails_leaves_the_others_of_its_request_alone() {
+    let mut desk = Desk::new(2);
+    let (req, _) = desk.ask("10:00:00").unwrap();
+    desk.gaps.failed(req, Some(symbol(1)), "周期错误", at("10:00:01"));
+    desk.gaps.rows(req, Some(symbol(2)), 9, at("10:00:02"));
+    assert_eq!(desk.done(req, 9, "10:00:03"), [symbol(2)]);
+    assert_eq!(desk.ask("10:00:08").unwrap().1, 1);
+}
+
+#[test]
+fn a_new_plan_does_not_forget_what_is_under_way() {
+    let mut desk = Desk::new(1);
+    let (req, _) = desk.ask("10:00:00").unwrap();
+    desk.gaps.plan(vec![(at("09:31:00"), symbol(1))], at("10:01:00"));
+    desk.gaps.plan(vec![(at("09:45:00"), symbol(1))], at("10:02:00"));
+    desk.gaps.rows(req, Some(symbol(1)), 29, at("10:00:30"));
+    assert_eq!(desk.done(req, 29, "10:02:30"), [symbol(1)]);
+    assert!(desk.gaps.is_done(), "nothing is begun anew");
+}
+
+#[test]
+fn what_is_doubted_while_it_is_under_way_is_asked_once_more() {
+    let mut desk = Desk::new(1);
+    let (req, _) = desk.ask("10:00:00").unwrap();
+    desk.gaps.want(symbol(1), at("10:01:00"), at("10:02:00"));
+    desk.gaps.rows(req, Some(symbol(1)), 29, at("10:02:00"));
+    assert_eq!(desk.done(req, 29, "10:02:30"), [], "it was asked before that minute was over");
+    let (req, _) = desk.ask("10:02:30").unwrap();
+    desk.gaps.rows(req, Some(symbol(1)), 1, at("10:02:31"));
+    assert_eq!(desk.done(req, 1, "10:02:31"), [symbol(1)]);
+}
+
+#[test]
+fn what_may_still_grow_is_asked_for_when_it_is_over() {
+    let mut desk = Desk::new(1);
+    let (req, _) = desk.ask("10:00:00").unwrap();
+    desk.gaps.want(symbol(1), at("10:01:00"), at("10:01:05"));
+    desk.gaps.rows(req, Some(symbol(1)), 29, at("10:00:30"));
+    assert_eq!(desk.done(req, 29, "10:00:30"), []);
+    desk.gaps.plan(vec![(at("10:00:00"), symbol(1))], at("10:00:40"));
+    assert_eq!(desk.ask("10:01:04"), None);
+    assert!(desk.ask("10:01:05").is_some());
+}
+
+#[test]
+fn what_an_agent_that_is_gone_was_asked_for_is_asked_of_the_next() {
+    let mut desk = Desk::new(1);
+    desk.ask("10:00:00").unwrap();
+    desk.gaps.gone(7, at("10:00:10"));
+    assert!(desk.ask("10:00:10").is_some());
+}
