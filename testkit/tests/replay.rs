@@ -624,7 +624,8 @@ async fn what_cannot_be_replayed_is_refused_and_what_was_given_is_not_given_agai
     world.archive_and_trim()?;
     let archive = world.path("first").display().to_string();
     world.replay("second", &["--archive", &archive])?.finish()?;
-    let error = world.replay("second", &["--archive", &archive, "--speed", "60x"])?.finish().expect_err("pace");
+    let error =
+        world.replay("second", &["--archive", &archive, "--speed", "60x"])?.finish().expect_err("pace");
     assert!(error.to_string().contains("is being given another past"), "{error}");
     world.replay("second", &["--archive", &archive])?.finish()?;
     assert!(world.log("sqep").contains("all of this past was given"), "{}", world.log("sqep"));

@@ -119,8 +119,7 @@ async fn an_insert_that_comes_again_whole_is_dropped_by_its_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_server_is_asked_for_nothing_it_does_not_know() {
-    let without =
-        "async_insert,insert_deduplication_token,distributed_foreground_insert,insert_distributed_sync";
+    let without = "async_insert,optimize_on_insert,insert_deduplication_token,distributed_foreground_insert,insert_distributed_sync";
     let server = TestClickHouse::front(&[("FRONT_WITHOUT", without)]).unwrap();
     let mut sink = sink::<DayBar>(&server, DAY);
     let bars = bars(500);

@@ -7,8 +7,8 @@ use chrono::NaiveDateTime;
 use clap::Parser;
 use sqep::{
     DayBar, Kind, MinuteBar, Source, Totals,
-    redis::keys::StreamSettings,
     app::{self, App, Args, Kept, Outward, Usage},
+    redis::keys::StreamSettings,
 };
 use sqep_qmt::{
     bar::Bar,
@@ -20,8 +20,8 @@ use sqep_qmt::{
     live::{LivePlan, LiveSource},
     recording::{RecordingPlan, RecordingSource},
     secret::Token,
-    shelf::ShelfSource,
     session::Door,
+    shelf::ShelfSource,
     tls,
 };
 use tokio::net::TcpListener;

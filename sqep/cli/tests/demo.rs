@@ -316,7 +316,14 @@ fn a_server_that_is_kept_answers_and_the_next_demo_takes_over() {
     let url = out.lines().find_map(|line| line.rsplit_once("redis.url=")).unwrap().1.to_owned();
     let status = sqep().args(["status", "--json", "--set", &format!("redis.url={url}")]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    let group = &status["streams"][0]["groups"][0];
+    let bars = status["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|stream| stream["stream"] == "sqep:{bar:1d:0}")
+        .unwrap();
+    let groups = bars["groups"].as_array().unwrap();
+    let group = groups.iter().find(|group| group["group"] == "parquet").unwrap();
     assert_eq!(
         (&group["group"], &group["pending"], &group["lag"]),
         (&"parquet".into(), &0.into(), &0.into())
@@ -354,7 +361,8 @@ fn check_says_what_is_missing_and_does_nothing() {
 fn a_demo_into_clickhouse_ends_with_the_answers_to_three_queries() {
     let folder = tempfile::tempdir().unwrap();
     let size = ["--symbols", "30", "--days", "40"];
-    let out = agrees(&demo(folder.path(), &[&["--sink", "clickhouse"][..], &size].concat()).output().unwrap());
+    let out =
+        agrees(&demo(folder.path(), &[&["--sink", "clickhouse"][..], &size].concat()).output().unwrap());
     let keys: BTreeMap<_, _> = market(30, 40).iter().map(|bar| (bar.key(), ())).collect();
     let held = out.lines().find_map(|line| line.strip_prefix("clickhouse holds ")).unwrap();
     assert_eq!(held, format!("{} bar:1d rows", thousands(keys.len())));
