@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
@@ -363,7 +363,7 @@ fn a_demo_into_clickhouse_ends_with_the_answers_to_three_queries() {
     let size = ["--symbols", "30", "--days", "40"];
     let out =
         agrees(&demo(folder.path(), &[&["--sink", "clickhouse"][..], &size].concat()).output().unwrap());
-    let keys: BTreeMap<_, _> = market(30, 40).iter().map(|bar| (bar.key(), ())).collect();
+    let keys: BTreeSet<_> = market(30, 40).iter().map(Record::key).collect();
     let held = out.lines().find_map(|line| line.strip_prefix("clickhouse holds ")).unwrap();
     assert_eq!(held, format!("{} bar:1d rows", thousands(keys.len())));
     for query in ["03_cross_section.sql", "06_top_movers.sql", "10_coverage.sql"] {
