@@ -1,8 +1,8 @@
 //! Loads ClickHouse: batches of any kind become rows of the table of that kind.
 //!
-//! A bar's way: [`ClickHouseSink`] cuts a batch by partition ([`split`]), makes bytes of its rows ([`rows`]) and sends them
-//! ([`store`]); the mark follows ([`mark`]). What the tables look like stands in `schemas/clickhouse` and is applied by
-//! [`schema`]. What an error of the server means is decided in [`error`], once.
+//! A bar's way: [`ClickHouseSink`] cuts a batch by partition (`split`), makes bytes of its rows (`rows`) and sends them
+//! (`store`); the mark follows (`mark`). What the tables look like stands in `schemas/clickhouse` and is applied by
+//! `schema`. What an error of the server means is decided in `error`, once.
 
 mod client;
 mod cluster;
