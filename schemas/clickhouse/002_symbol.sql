@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS symbol (
 ) ENGINE = ReplacingMergeTree(version) ORDER BY symbol;
 
 -- dictGet('symbols', 'name', symbol) in any query; read again within a minute of a change.
-CREATE DICTIONARY IF NOT EXISTS symbols (
+CREATE OR REPLACE DICTIONARY symbols (
     symbol Int32,
     code String,
     name String,

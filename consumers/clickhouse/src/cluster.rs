@@ -22,7 +22,7 @@ pub(crate) fn on_cluster(sql: &str, cluster: &str) -> Vec<String> {
         let name = if is_cut(name) { local(name) } else { name.to_owned() };
         return vec![format!("ALTER TABLE {name} ON CLUSTER '{cluster}'{rest}")];
     }
-    for head in ["CREATE OR REPLACE VIEW ", "CREATE DICTIONARY IF NOT EXISTS "] {
+    for head in ["CREATE OR REPLACE VIEW ", "CREATE OR REPLACE DICTIONARY "] {
         if let Some(rest) = sql.strip_prefix(head) {
             let (name, rest) = word(rest);
             return vec![format!("{head}{name} ON CLUSTER '{cluster}'{rest}")];
@@ -123,9 +123,7 @@ mod tests {
             on("CREATE OR REPLACE VIEW v AS SELECT 1"),
             "CREATE OR REPLACE VIEW v ON CLUSTER 'main' AS SELECT 1"
         );
-        assert!(
-            on("CREATE DICTIONARY IF NOT EXISTS symbols (a Int8)").contains("symbols ON CLUSTER 'main' (a")
-        );
+        assert!(on("CREATE OR REPLACE DICTIONARY symbols (a Int8)").contains("symbols ON CLUSTER 'main' (a"));
         assert_eq!(
             on("ALTER TABLE bar_1m MODIFY SETTING a = 1"),
             "ALTER TABLE bar_1m_local ON CLUSTER 'main' MODIFY SETTING a = 1"

@@ -90,14 +90,14 @@ pub(crate) async fn missing(store: &Store) -> Result<Vec<&'static Script>, Click
     Ok(STATEMENTS.iter().filter(|script| script.number > found).collect())
 }
 
-/// Applies what is missing; returns how many scripts that were. Two programs at once do no harm: every statement may come
-/// twice.
+/// Applies every script, so that a view that was dropped, a table that was renamed or a new password of the dictionary is as it
+/// should be again; returns how many were new. Two programs at once do no harm: every statement may come twice.
 pub async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
-    let missing = missing(store).await?;
-    for script in &missing {
+    let new = missing(store).await?.len();
+    for script in STATEMENTS {
         apply(store, script).await?;
     }
-    Ok(missing.len())
+    Ok(new)
 }
 
 async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
@@ -114,7 +114,7 @@ async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
             done => done?,
         }
     }
-    tracing::info!(database = store.config().database, "applied {file}");
+    tracing::debug!(database = store.config().database, "applied {file}");
     let sql = format!("INSERT INTO sqep_schema (number, file) VALUES ({number}, {})", quoted(file));
     store.run(&sql, "keeping which scripts were applied").await
 }

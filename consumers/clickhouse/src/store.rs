@@ -17,6 +17,13 @@ const ASYNC: &str = "async_insert";
 /// Rows of one key are told apart when they are read, not when they arrive: an insert is a tenth faster.
 const OPTIMIZE: &str = "optimize_on_insert";
 const TOKEN: &str = "insert_deduplication_token";
+/// One insert is one block, and a block is there or not: with a token, a block of an insert that was broken off would be taken
+/// for the whole when it comes again.
+const BLOCK: [(&str, &str); 3] = [
+    ("max_insert_block_size", "100000000"),
+    ("min_insert_block_size_rows", "100000000"),
+    ("min_insert_block_size_bytes", "0"),
+];
 const DISTRIBUTED: [&str; 2] = ["distributed_foreground_insert", "insert_distributed_sync"];
 
 /// A database on a server, or on a cluster of them.
@@ -55,8 +62,9 @@ impl Store {
     /// Asks what the server is and can; the first word with it.
     pub(crate) async fn greet(&mut self) -> Result<String, ClickHouseError> {
         let version = self.ask("SELECT version()", "asking for the version").await?;
-        let names: Vec<_> =
-            [ASYNC, OPTIMIZE, TOKEN].iter().chain(&DISTRIBUTED).map(|name| format!("'{name}'")).collect();
+        let names =
+            [ASYNC, OPTIMIZE, TOKEN].into_iter().chain(DISTRIBUTED).chain(BLOCK.map(|(name, _)| name));
+        let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
         let sql = format!("SELECT name FROM system.settings WHERE name IN ({})", names.join(", "));
         let known = self.ask(&sql, "asking for its settings").await?;
         self.known = known.lines().map(str::to_owned).collect();
@@ -108,6 +116,7 @@ impl Store {
     fn settings(&self, token: Option<String>) -> Vec<(&'static str, String)> {
         let mut settings = vec![(ASYNC, "0".to_owned()), (OPTIMIZE, "0".to_owned())];
         settings.extend(DISTRIBUTED.map(|name| (name, "1".to_owned())));
+        settings.extend(BLOCK.map(|(name, value)| (name, value.to_owned())));
         settings.extend(token.map(|token| (TOKEN, token)));
         settings.retain(|(name, _)| self.known.contains(*name));
         settings

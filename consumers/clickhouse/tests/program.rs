@@ -94,6 +94,18 @@ async fn what_a_start_cannot_do_without_is_told_in_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_or_renamed_by_hand_is_there_again_after_a_start() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    assert!(run(&redis, &server, &["--migrate"]).status.success());
+    let whole = server.ask("SHOW TABLES").unwrap();
+    server.ask("DROP VIEW bar_1d_hfq").unwrap();
+    server.ask("RENAME TABLE bar_30m TO bar_30m_mine").unwrap();
+    assert!(run(&redis, &server, &["--migrate"]).status.success());
+    server.ask("DROP TABLE bar_30m_mine").unwrap();
+    assert_eq!(server.ask("SHOW TABLES").unwrap(), whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_program_is_left_alone() {
     let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
     assert!(run(&redis, &server, &["--migrate"]).status.success());

@@ -42,14 +42,16 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Computes features until stopped, or with `once` of all there is.
     pub async fn go<E: Engine>(&self) -> anyhow::Result<()> {
-        let (outbox, mut outgoing) = outbox::<E::Feature>();
+        let (outbox, outgoing) = outbox::<E::Feature>();
         let desks = self.desks::<E>(&outbox)?;
         drop(outbox);
         let (stop, publishing) = (self.stop.child_token(), CancellationToken::new());
         let out = self.config.out();
         let publish = async {
+            // Gone with its end: whoever waits for rows to get on the stream is told so.
+            let mut outgoing = outgoing;
             let published = self.publish(&mut outgoing, &out, &publishing).await;
-            // Without it nobody gets on: whoever delivers ends as well.
+            drop(outgoing);
             stop.cancel();
             published
         };

@@ -5,6 +5,8 @@
 mod market;
 mod world;
 
+use std::time::Duration;
+
 use sqep::{
     DayBar, DayFeature, EntryId, Kind, Record, app::Inward, marks::Start, meter::Meters,
     redis::keys::StreamSettings, symbol::Class,
@@ -42,6 +44,16 @@ async fn a_run_gives_every_bar_its_row_and_a_second_run_adds_nothing() {
     let rows = world.rows::<DayFeature>(FEATURES).await.len();
     world.run::<DayFeatures>().await.unwrap();
     assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_features_that_another_feeds_ends_the_program_with_that_word() {
+    let (world, bars) = days().await;
+    world.publish(BARS, &bars, 200).await;
+    world.redis.command::<String>(&["SET", "sqep:{feature:1d:0}:source", "another"]).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), world.run::<DayFeatures>()).await;
+    let error = ended.expect("it ends").unwrap_err().to_string();
+    assert!(error.contains("is fed by source \"another\""), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

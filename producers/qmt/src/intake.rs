@@ -128,7 +128,10 @@ impl<R: Bar> Intake<R> {
 
     /// Refuses a line that does not read.
     pub fn unread(&mut self, number: u64, line: &[u8], why: &str) {
-        let raw: String = String::from_utf8_lossy(line).chars().take(RAW_CHARS_MAX).collect();
+        let text = String::from_utf8_lossy(line);
+        // A greeting has the token in it, and letters are read by many.
+        let raw: String =
+            if text.contains("token") { String::new() } else { text.chars().take(RAW_CHARS_MAX).collect() };
         self.refuse(number, 1, "", Reason::RowIllegal, why.to_owned(), &raw);
     }
 

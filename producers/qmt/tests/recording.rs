@@ -55,6 +55,19 @@ fn wanted(bars: &[(&str, f64)]) -> Vec<(String, f64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_greeting_that_does_not_read_is_in_no_letter() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("day.ndjson");
+    let greeting = hello("hand").replace("\"v\":1", "\"v\":1,\"token\":\"hunter2hunter2hunter2\"");
+    std::fs::write(&path, greeting).unwrap();
+    rig.run(&[&REPLAY[..], &[path.to_str().unwrap()]].concat());
+    let letters: Vec<(String, Vec<String>)> =
+        rig.redis.command(&["XRANGE", "sqep:{bar:1m:0}:dead", "-", "+"]).await.unwrap();
+    let letters = format!("{letters:?}");
+    assert!(letters.contains("row_illegal") && !letters.contains("hunter2"), "{letters}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bar_goes_out_once_with_its_last_values() {
     let lines = [
         hello("lot"),

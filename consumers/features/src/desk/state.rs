@@ -133,6 +133,10 @@ impl<E: Engine> Desk<E> {
 
     /// Keeps a mark; now and then, and always while the past is given, with a snapshot.
     pub(crate) fn save(&mut self, input: Input, mark: &Mark) -> anyhow::Result<()> {
+        if input == Input::Bars {
+            // At the end of a past it stands where the stream goes on.
+            self.upto = self.upto.max(mark.id);
+        }
         let before = self.marks.insert(input, mark.clone());
         let other = before.is_some_and(|before| before.born != mark.born);
         if other {

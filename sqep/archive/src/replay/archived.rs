@@ -85,7 +85,7 @@ impl<R: Record> Archived<R> {
 
     /// A day's rows, frame by frame, each when it is due.
     fn lay_out(&mut self, day: NaiveDate, mut rows: Vec<Named<R>>, shelf: &mut Shelf<R>) {
-        rows.sort_by_key(|row| (row.record.time(), row.record.symbol()));
+        rows.sort_by(|a, b| (a.record.time(), &a.source).cmp(&(b.record.time(), &b.source)));
         let Some(mut pace) = self.pace else { return };
         let frames: Vec<Vec<Named<R>>> =
             rows.chunk_by(|a, b| a.record.time() == b.record.time()).map(<[_]>::to_vec).collect();
@@ -108,9 +108,8 @@ struct Named<R> {
     source: Arc<str>,
 }
 
-/// Cuts rows into chunks of one source; the last carries the place after all of them, if there is one.
-fn put<R: Record>(shelf: &mut Shelf<R>, due: Option<Instant>, mut rows: Vec<Named<R>>, place: String) {
-    rows.sort_by(|a, b| a.source.cmp(&b.source));
+/// Cuts rows, in their order, into chunks of one source: a security's past stays in order, whoever sent which of it. The last carries the place after all of them, if there is one.
+fn put<R: Record>(shelf: &mut Shelf<R>, due: Option<Instant>, rows: Vec<Named<R>>, place: String) {
     for run in rows.chunk_by(|a, b| a.source == b.source) {
         for part in run.chunks(CHUNK_ROWS_MAX) {
             let source = part.first().map_or_else(|| "".into(), |row| Arc::clone(&row.source));
