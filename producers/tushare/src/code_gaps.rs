@@ -52,6 +52,8 @@ pub struct CodeGaps {
     pub halted: BTreeMap<NaiveDate, Part>,
     /// Sessions whose rows may still come.
     pub late: BTreeMap<NaiveDate, Part>,
+    /// Sessions of which rows came without a turnover and are held back: their rows on the stream may have one.
+    pub held: BTreeMap<NaiveDate, Part>,
     /// Sessions whose answer was refused as a whole.
     pub refused: BTreeSet<NaiveDate>,
 }
@@ -67,6 +69,7 @@ impl CodeGaps {
             part: part.collect(),
             halted: verdict.halted.clone(),
             late: verdict.late.clone(),
+            held: verdict.held.clone(),
             ..CodeGaps::named(dataset, symbol)
         }
     }
@@ -84,13 +87,18 @@ impl CodeGaps {
     /// Whether no day lacks anything.
     pub fn is_whole(&self) -> bool {
         [&self.missing, &self.refused].iter().all(|days| days.is_empty())
-            && [&self.halted, &self.late].iter().all(|days| days.is_empty())
+            && [&self.halted, &self.late, &self.held].iter().all(|days| days.is_empty())
     }
 
     /// Days that are asked for again when gaps are filled.
     pub fn wanted(&self) -> BTreeSet<NaiveDate> {
-        let late = self.late.keys().copied();
-        self.missing.iter().chain(&self.refused).copied().chain(late).collect()
+        let late = self.late.keys().chain(self.held.keys());
+        self.missing.iter().chain(&self.refused).chain(late).copied().collect()
+    }
+
+    /// Whether no row of a day that was asked for can have been published.
+    pub(crate) fn has_no_row(&self, day: NaiveDate) -> bool {
+        self.suspended.contains(&day) || (self.missing.contains(&day) && !self.part.contains_key(&day))
     }
 
     /// Takes over what is known of days that were not asked for.
@@ -104,9 +112,12 @@ impl CodeGaps {
         ] {
             days.extend(known.into_iter().filter(|&day| !asked.holds(day)));
         }
-        for (days, known) in
-            [(&mut self.part, known.part), (&mut self.halted, known.halted), (&mut self.late, known.late)]
-        {
+        for (days, known) in [
+            (&mut self.part, known.part),
+            (&mut self.halted, known.halted),
+            (&mut self.late, known.late),
+            (&mut self.held, known.held),
+        ] {
             days.extend(known.into_iter().filter(|&(day, _)| !asked.holds(day)));
         }
     }
@@ -114,14 +125,14 @@ impl CodeGaps {
 
 impl fmt::Display for CodeGaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CodeGaps { dataset, symbol, missing, part, halted, late, refused, .. } = self;
+        let CodeGaps { dataset, symbol, missing, part, halted, late, held, refused, .. } = self;
         let told = |day: &NaiveDate, part: Option<&Part>| match part {
             Some(part) => format!("{day} ({part})"),
             None => day.to_string(),
         };
         write!(f, "{symbol} {dataset}: missing {}", missing.len())?;
         days(f, missing.iter().map(|day| told(day, part.get(day))))?;
-        for (what, of) in [("suspended for a part of the day", halted), ("not there yet", late)] {
+        for (what, of) in [(HALTED, halted), (LATE, late), (HELD, held)] {
             if !of.is_empty() {
                 write!(f, "; {what} {}", of.len())?;
                 days(f, of.iter().map(|(day, part)| told(day, Some(part))))?;
@@ -165,6 +176,10 @@ impl CodesOfDay {
 
 /// Why a security has some of its rows and no more are expected.
 const HALTED: &str = "suspended for a part of the day";
+/// Why the rest may still come.
+const LATE: &str = "not there yet";
+/// Why some rows were not published again.
+const HELD: &str = "held back without a turnover";
 
 impl fmt::Display for CodesOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,7 +226,7 @@ pub fn by_day(
         for &day in &code.refused {
             of(day, &lack("refused", None));
         }
-        for (why, parts) in [(HALTED, &code.halted), ("not there yet", &code.late)] {
+        for (why, parts) in [(HALTED, &code.halted), (LATE, &code.late), (HELD, &code.held)] {
             for (&day, &part) in parts {
                 of(day, &lack(why, Some(part)));
             }

@@ -1,11 +1,11 @@
 //! One security over some days: index days and minute bars. Asks for its rows and says which days are not whole.
 //!
-//! Knows which API has them, under which number, and how many rows make a day; must not know what becomes of them.
+//! Knows which API has them, under which number, and which minutes make a day; must not know what becomes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use sqep::{Chunk, DayBar, Kind, MinuteBar, Symbol, symbol::Class};
+use sqep::{Chunk, DayBar, Kind, MinuteBar, Symbol, kind::Grid, symbol::Class};
 
 use crate::{
     client::{ApiError, Table},
@@ -13,14 +13,11 @@ use crate::{
     halts::Halts,
     judge::judge,
     market::Ground,
-    parse::{Bar, Parsed, Scale, bars},
+    parse::{Bar, CLOSE, Parsed, Scale, bars},
     plan::{Dataset, Range},
     universe::Codes,
     weigh::{self, Days, Lack, Terms},
 };
-
-/// Minutes of a session; the opening auction has none of its own in all grids but the shortest.
-const SESSION_MINUTES: u32 = 240;
 
 /// A range of a code, as it is handed over.
 #[derive(Debug)]
@@ -152,17 +149,18 @@ async fn days<R: Bar>(
     chunk: &Chunk<R>,
 ) -> Result<Days, ApiError> {
     let Question { dataset, symbol, range: Range { from, to }, .. } = question;
-    let counts = counts(&chunk.records);
+    let (there, wanted) = (labels(&chunk.records), labels_of_day(dataset));
     let current = ground.universe.codes.current(symbol);
     let stock = symbol.class() == Class::Stock;
     let listed = stock && !ground.universe.is_empty();
-    let first_row = counts.keys().copied().find(|day| question.range.holds(*day));
+    let first_row = there.keys().copied().find(|day| question.range.holds(*day));
     let mut days = Days { first_row, listed, ..Days::default() };
-    let (of, mut run) = (rows_of_day(dataset), false);
+    let (nothing, mut run) = (BTreeSet::new(), false);
     for day in ground.universe.sessions(ground.calendar, from, to) {
-        let count = counts.get(&day).copied().unwrap_or_default();
+        let there = there.get(&day).unwrap_or(&nothing);
+        let missing = || wanted.difference(there).copied();
         let expected = !listed || ground.universe.is_listed(current, day);
-        let whole = count.rows >= of && count.ends;
+        let whole = missing().next().is_none();
         match days.whole.last_mut().filter(|_| run) {
             Some(last) if whole => last.to = day,
             _ if whole => days.whole.push(Range { from: day, to: day }),
@@ -172,43 +170,36 @@ async fn days<R: Bar>(
         if !expected || whole {
             continue;
         }
-        let mut lack = Lack { part: Part { rows: count.rows, of }, halted: false };
+        let part = Part { rows: wanted.len() - missing().count(), of: wanted.len() };
+        let mut lack = Lack { part, halted: false };
         if stock {
             let halts = question.halts.of(ground, day).await?;
-            if count.rows == 0 && halts.whole.contains(&current) {
+            if there.is_empty() && halts.whole.contains(&current) {
                 days.suspended.insert(day);
                 continue;
             }
-            lack.halted = count.rows > 0 && halts.any.contains(&current);
+            lack.halted = halts.explains(current, missing());
         }
         days.lacks.insert(day, lack);
     }
     Ok(days)
 }
 
-/// What there is of a day.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    rows: usize,
-    /// Whether the last row of a day is among them.
-    ends: bool,
-}
-
-fn counts<R: Bar>(bars: &[R]) -> BTreeMap<NaiveDate, Count> {
-    let mut counts: BTreeMap<NaiveDate, Count> = BTreeMap::new();
+/// When the bars of each day end.
+fn labels<R: Bar>(bars: &[R]) -> BTreeMap<NaiveDate, BTreeSet<u32>> {
+    let mut labels: BTreeMap<NaiveDate, BTreeSet<u32>> = BTreeMap::new();
     for bar in bars {
-        let count = counts.entry(bar.day()).or_default();
-        count.rows += 1;
-        count.ends |= bar.ends_day();
+        labels.entry(bar.day()).or_default().insert(bar.label());
     }
-    counts
+    labels
 }
 
-/// Rows without which a day is not whole. The opening auction may have a row of its own, or not.
-fn rows_of_day(dataset: Dataset) -> usize {
-    let rows = match dataset {
-        Dataset::Minutes(grid) | Dataset::IndexMinutes(grid) => SESSION_MINUTES / grid.minutes(),
-        _ => 1,
-    };
-    usize::try_from(rows).unwrap_or(usize::MAX)
+/// When the bars end without which a day is not whole. The opening auction may have a row of its own, or not.
+fn labels_of_day(dataset: Dataset) -> BTreeSet<u32> {
+    match dataset {
+        Dataset::Minutes(grid) | Dataset::IndexMinutes(grid) => {
+            (Grid::AUCTION + 1..=CLOSE).filter(|&label| grid.is_label(label)).collect()
+        }
+        _ => [CLOSE].into(),
+    }
 }

@@ -69,8 +69,10 @@ pub struct FetchSettings {
 
     /// How often a day is asked for in all, before what is missing of it counts as unexplained.
     pub tries_max: u32,
-    /// Seconds between two tries of a daemon, and two looks at what is due.
+    /// Seconds between the first two tries of a daemon; the pause doubles from try to try …
     pub retry_s: u64,
+    /// … up to so many seconds.
+    pub retry_s_max: u64,
     /// Days before today that a daemon looks after.
     pub lookback_days: u64,
     /// Days, or ranges of a code, asked for at the same time.
@@ -150,6 +152,7 @@ impl Default for FetchSettings {
             live: false,
             tries_max: 2,
             retry_s: 600,
+            retry_s_max: 3_600,
             lookback_days: 10,
             ahead_max: 8,
             ref_at: at(8, 45),
@@ -173,6 +176,9 @@ impl FetchSettings {
             if none {
                 bail!("fetch.{key} is 0: at least 1 is needed");
             }
+        }
+        if self.retry_s_max < self.retry_s {
+            bail!("fetch.retry_s_max is {}, less than fetch.retry_s, {}", self.retry_s_max, self.retry_s);
         }
         for index in &self.indices {
             let symbol: Symbol = index.parse().map_err(|error| anyhow::anyhow!("fetch.indices: {error}"))?;

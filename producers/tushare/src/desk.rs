@@ -1,7 +1,7 @@
 //! What a source works with, and what there is to do by now. Knows settings, sessions and the clock; must not know what was
 //! begun nor what is handed over.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sqep::{Calendar, Kind, kind::Grid};
@@ -33,6 +33,8 @@ pub struct Desk {
     pub minute_rows_max: usize,
     /// Rows of a call of live minutes at most.
     pub live_rows_max: usize,
+    /// A daemon looks at its clock at least this often.
+    pub look_max: Duration,
 }
 
 impl Desk {

@@ -3,11 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate, NaiveDateTime, Timelike};
+use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime};
 
 use crate::{
     plan::{Range, Work},
     weigh::Terms,
+};
+
+/// What has not come of a day by noon of the next does not come by itself any more.
+const NOON: NaiveTime = match NaiveTime::from_hms_opt(12, 0, 0) {
+    Some(noon) => noon,
+    None => NaiveTime::MIN,
 };
 
 /// What a source is to do.
@@ -56,8 +62,13 @@ impl Errand {
 
     /// The last day whose rows do not come by themselves any more. A daemon can wait until the next noon.
     pub(crate) fn over(&self, now: NaiveDateTime) -> NaiveDate {
-        let days = if *self == Errand::Daemon && now.hour() < 12 { 2 } else { 1 };
+        let days = if *self == Errand::Daemon && now.time() < NOON { 2 } else { 1 };
         now.date() - Days::new(days)
+    }
+
+    /// When a day is over for a daemon.
+    pub(crate) fn over_at(day: NaiveDate) -> NaiveDateTime {
+        (day + Days::new(1)).and_time(NOON)
     }
 
     /// How often to ask before it is handed over, as long as days that are over are missing: a run that ends takes all

@@ -12,12 +12,12 @@ use std::{
 use anyhow::Context;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqep::{Kind, Symbol};
+use sqep::{Calendar, Kind, Symbol};
 
 use crate::{
     code_gaps::CodeGaps,
     complete::{Count, Why},
-    plan::{Dataset, Work},
+    plan::{self, Dataset, Work},
     range::Range,
     symbols::Symbols,
 };
@@ -169,6 +169,12 @@ impl Gaps {
         self.codes().join(format!("{symbol}.json"))
     }
 
+    /// What is known of a code, if anything is.
+    pub fn code(&self, symbol: Symbol) -> anyhow::Result<Option<CodeGaps>> {
+        let path = self.path_of_code(&symbol.to_string());
+        if path.exists() { read(&path).map(Some) } else { Ok(None) }
+    }
+
     /// Whether there is a record of some work.
     pub fn knows(&self, work: &Work) -> bool {
         match work {
@@ -187,8 +193,9 @@ impl Gaps {
         })
     }
 
-    /// What is to be asked for again: days that are not whole, and days of codes.
-    pub fn holes(&self, kind: Kind) -> anyhow::Result<Vec<Work>> {
+    /// What is to be asked for again: days that are not whole, and days of codes, in pieces of one call, which gives so
+    /// many rows at most.
+    pub fn holes(&self, kind: Kind, rows_max: usize, calendar: &Calendar) -> anyhow::Result<Vec<Work>> {
         let datasets = [Dataset::Stocks, Dataset::Funds, Dataset::Ref];
         let work = |gaps: &DayGaps| {
             let dataset = datasets.into_iter().find(|dataset| dataset.name() == gaps.dataset)?;
@@ -200,8 +207,8 @@ impl Gaps {
             let symbol: Symbol =
                 gaps.symbol.parse().with_context(|| format!("gap ledger of {}", gaps.symbol))?;
             let dataset = Dataset::of_code(kind, symbol);
-            let of_day = |day| Work::Range { dataset, symbol, from: day, to: day };
-            works.extend(gaps.wanted().into_iter().map(of_day));
+            let wanted: Vec<NaiveDate> = gaps.wanted().into_iter().collect();
+            works.extend(plan::pieces((dataset, symbol), &wanted, rows_max, calendar));
         }
         Ok(works)
     }

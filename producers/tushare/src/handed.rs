@@ -1,13 +1,12 @@
 //! What was handed over so far, as cursor fields tell it: days, ranges of codes, live minutes. Knows fields; must not
 //! know what is left to do nor how it is asked for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::NaiveDateTime;
 use sqep::Cursors;
 
 use crate::{
-    live,
+    live::{self, Last},
     plan::Work,
     range::Ranges,
     state::{self, DayState},
@@ -21,8 +20,8 @@ pub struct Handed {
     pub days: BTreeMap<String, DayState>,
     /// Days of codes, by their fields.
     pub ranges: BTreeMap<String, Ranges>,
-    /// The last live minute.
-    pub(crate) live: Option<NaiveDateTime>,
+    /// The last live minutes.
+    pub(crate) live: Arc<Last>,
 }
 
 impl Handed {
@@ -31,7 +30,7 @@ impl Handed {
         let mut handed = Handed::default();
         for (name, text) in &cursors.fields {
             if name.starts_with(live::PREFIX) {
-                handed.live = live::read(text);
+                handed.live = Arc::new(Last::read(text));
             } else if let Some(ranges) = Ranges::read(text) {
                 handed.ranges.insert(name.clone(), ranges);
             } else if let Some(state) = DayState::read(text) {

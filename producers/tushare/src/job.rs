@@ -13,7 +13,7 @@ use crate::{
     desk::Desk,
     gaps::DayGaps,
     halts::Halts,
-    live,
+    live::{self, Last, Minutes},
     market::{self, Ground},
     plan::{Dataset, Range, Scope, Work},
     state::DayState,
@@ -42,8 +42,8 @@ pub struct Job {
     pub work: Work,
     /// What was published of its day.
     pub state: DayState,
-    /// The last live minute that was handed over.
-    pub live: Option<NaiveDateTime>,
+    /// The last live minutes that were handed over.
+    pub live: Arc<Last>,
     /// How often to ask, as long as something is missing.
     pub tries: u32,
     /// The last day whose rows do not come by themselves any more.
@@ -78,6 +78,8 @@ pub enum Found {
     Day(Box<(DayState, DayGaps)>),
     /// Of a range of a code.
     Range(Days),
+    /// Of live minutes: the last of each security by now.
+    Live(Arc<Last>),
     /// Nothing.
     Nothing,
 }
@@ -112,9 +114,9 @@ impl Job {
             Scope::new(self.desk.kind, &self.desk.settings, &self.universe, Range { from: today, to: today });
         let symbols: Vec<Symbol> = scope.codes.iter().map(|&(_, symbol)| symbol).collect();
         let lists = live::lists(&symbols, self.desk.live_rows_max);
-        let chunk = live::minutes(&self.ground(), grid, lists, self.live, label).await?;
-        let withheld = chunk.cursor.is_empty();
-        Ok(Done { chunk, found: Found::Nothing, withheld })
+        let Minutes { chunk, last, withheld } =
+            live::minutes(&self.ground(), grid, lists, &self.live, label).await?;
+        Ok(Done { chunk, found: Found::Live(Arc::new(last)), withheld })
     }
 
     fn question(&self, dataset: Dataset, symbol: Symbol, range: Range) -> Question<'_> {

@@ -40,6 +40,10 @@ pub struct Known {
     pub given: HashMap<Symbol, Symbol>,
 }
 
+/// Limits that mean "none" beside whatever reference: the highest share was never a tenth as dear, and nothing is cheaper.
+const NO_UP: f64 = 99_999.0;
+const NO_DOWN: f64 = 0.01;
+
 /// Price limits as they came, with what they are measured by if that is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
@@ -52,7 +56,9 @@ impl Limits {
     /// Upper and lower limit, without those that mean "none".
     fn prices(self, symbol: Symbol) -> [Option<f64>; 2] {
         let middle = || Some((self.up? * self.down?).sqrt());
-        let Some(reference) = self.reference.or_else(middle) else { return [self.up, self.down] };
+        let Some(reference) = self.reference.or_else(middle) else {
+            return [self.up.filter(|&up| up < NO_UP), self.down.filter(|&down| down > NO_DOWN)];
+        };
         [self.up, self.down]
             .map(|limit| price_limit(limit, reference).map(|limit| round(limit, price_decimals(symbol))))
     }
@@ -263,6 +269,8 @@ mod tests {
             &["000002.SZ", "999999.999", "0.01"],
             &["000003.SZ", "99999.999", ""],
             &["000004.SZ", "0", "0"],
+            &["000006.SZ", "11.03", ""],
+            &["000007.SZ", "", "0.01"],
         ];
         let known = Known {
             limits: limits(&table(&["ts_code", "up_limit", "down_limit"], rows), &codes()),
@@ -274,7 +282,10 @@ mod tests {
         };
         assert_eq!(of("000001.SZ"), (Some(12.49), Some(10.22)));
         assert_eq!(of("000002.SZ"), (None, None));
+        assert_eq!(of("000003.SZ"), (None, None));
         assert_eq!(of("000004.SZ"), (None, None));
+        assert_eq!(of("000006.SZ"), (Some(11.03), None));
+        assert_eq!(of("000007.SZ"), (None, None));
         assert_eq!(of("000005.SZ"), (None, None));
     }
 

@@ -23,6 +23,8 @@ pub mod handed;
 pub mod job;
 pub mod judge;
 pub mod known;
+mod later;
+mod lesser;
 pub mod live;
 pub mod lost;
 pub mod market;

@@ -34,6 +34,9 @@ const LINES_MAX: usize = 1_000;
 /// The longest the exchanges were ever closed, with room to spare.
 const CLOSED_DAYS_MAX: u64 = 30;
 
+/// A daemon looks at its clock at least this often.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+
 /// Publishes bars of Tushare Pro to an SQEP stream. Without a command: what is due, for ever, by the schedule of the
 /// configuration; with `--once`: yesterday and today.
 #[derive(Debug, Parser)]
@@ -60,7 +63,8 @@ enum Command {
         #[arg(long)]
         to: Option<NaiveDate>,
         /// Asks for every day of the span again, done or not, and publishes all its rows as a later version, but for
-        /// those that know less than before: this brings corrections of the service.
+        /// those that know less than before and, of indices and minutes, those without a turnover: this brings
+        /// corrections of the service.
         #[arg(long)]
         again: bool,
     },
@@ -135,7 +139,9 @@ impl Job {
             Some(Command::Gaps { .. }) => {
                 let lost = self.lost().await?;
                 let lost = lost.days.into_iter().chain(lost.codes).collect();
-                Errand::Again { holes: self.ledger(config.stream.kind).holes(config.stream.kind)?, lost }
+                let kind = config.stream.kind;
+                let rows_max = self.desk(tables, kind).minute_rows_max;
+                Errand::Again { holes: self.ledger(kind).holes(kind, rows_max, &self.calendar)?, lost }
             }
             None if self.app.args.common.once => {
                 Errand::Span(Range { from: self.session_before(today), to: today })
@@ -181,6 +187,7 @@ impl Job {
             gaps: self.ledger(kind),
             minute_rows_max: self.cap("stk_mins").min(self.cap("idx_mins")),
             live_rows_max: self.cap("rt_min"),
+            look_max: LOOK_MAX,
         }
     }
 
@@ -271,7 +278,7 @@ impl Job {
         let at = |time: chrono::NaiveTime| time.format("%H:%M").to_string();
         say(&format!(
             "schedule, Asia/Shanghai: factors, limits and ST from {}, bars from {}, indices from {}, minutes from {}; again \
-             every {} s until a day is complete",
+             after {} s, then less often, until a day is complete",
             at(fetch.ref_at),
             at(fetch.bars_at),
             at(fetch.indices_at),
@@ -332,20 +339,10 @@ fn is_done(summary: &Summary) -> anyhow::Result<()> {
 /// A wrong token or a missing permission is a wrong configuration: it does not get better by itself.
 fn told(error: anyhow::Error) -> anyhow::Error {
     let Some(api) = error.downcast_ref::<ApiError>() else { return error };
-    match api {
-        ApiError::Permission { api: name, .. } => {
-            let without = match *name {
-                "adj_factor" | "fund_adj" => ", or take \"adjust\" out of fetch.join",
-                "stk_limit" => ", or take \"limits\" out of fetch.join",
-                "stock_st" | "namechange" => ", or take \"st\" out of fetch.join",
-                "rt_min" => ", or set fetch.live = false",
-                _ => "",
-            };
-            anyhow!(Usage(anyhow!("{error}; buy it{without}")))
-        }
-        ApiError::UnknownApi { .. } => anyhow!(Usage(error)),
-        api if api.reach() == Reach::Account => anyhow!(Usage(error)),
-        _ => error,
+    match api.advice() {
+        Some(advice) => anyhow!(Usage(anyhow!("{error}; {advice}"))),
+        None if api.is_denied() || api.reach() == Reach::Account => anyhow!(Usage(error)),
+        None => error,
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
 
 /// What a row that is held back lost where every table is there.
 const KNOWN_BEFORE: &str = "what was known before";
+/// What bars leave null as long as the service does not have it; no other table tells it.
+const TURNOVER: &str = "amount";
 
 /// Everything a day is made from.
 pub struct Ground<'a> {
@@ -102,8 +104,9 @@ impl<R> Merged<R> {
     fn doubts(&self) -> BTreeSet<Part> {
         let null = |join: Join| self.nulls.contains_key(join.word());
         let lost = self.nulls.contains_key(KNOWN_BEFORE);
+        let poor = self.nulls.contains_key(TURNOVER);
         let doubts = [
-            (Part::Bars, self.withheld || self.unsure || lost || !self.count.missing.is_empty()),
+            (Part::Bars, self.withheld || self.unsure || lost || poor || !self.count.missing.is_empty()),
             (Part::Factors, null(Join::Adjust)),
             (Part::Limits, lost || null(Join::Limits)),
             (Part::Treatment, null(Join::St)),
@@ -257,6 +260,7 @@ fn holes(
     if !held.is_empty() && lacks.is_empty() && nulls.is_empty() {
         nulls.insert(KNOWN_BEFORE.to_owned(), held.clone());
     }
+    nulls.extend(after.nulls.get_key_value(TURNOVER).map(|(field, of)| (field.clone(), of.clone())));
     (lacks, nulls)
 }
 

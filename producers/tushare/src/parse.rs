@@ -19,7 +19,7 @@ const LOT: f64 = 100.0;
 /// Yuan of 千元.
 const THOUSAND: f64 = 1000.0;
 /// The minute of the day at which the last bar ends.
-const CLOSE: u32 = 15 * 60;
+pub(crate) const CLOSE: u32 = 15 * 60;
 /// The last minutes of the day in which after-hours trading at a fixed price is labelled.
 const AFTER_HOURS: std::ops::RangeInclusive<u32> = 15 * 60 + 1..=15 * 60 + 30;
 
@@ -72,8 +72,8 @@ pub trait Bar: Record {
     fn turnover(&self) -> Option<Turnover>;
     /// The day it belongs to.
     fn day(&self) -> NaiveDate;
-    /// Whether no bar of its day comes after it.
-    fn ends_day(&self) -> bool;
+    /// The minute of its day at which it ends.
+    fn label(&self) -> u32;
 }
 
 impl Bar for DayBar {
@@ -107,8 +107,8 @@ impl Bar for DayBar {
         self.frame
     }
 
-    fn ends_day(&self) -> bool {
-        true
+    fn label(&self) -> u32 {
+        CLOSE
     }
 }
 
@@ -130,8 +130,8 @@ impl Bar for MinuteBar {
         self.frame.date()
     }
 
-    fn ends_day(&self) -> bool {
-        self.frame.hour() * 60 + self.frame.minute() == CLOSE
+    fn label(&self) -> u32 {
+        self.frame.hour() * 60 + self.frame.minute()
     }
 }
 

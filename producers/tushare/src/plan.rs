@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use chrono::{NaiveDate, NaiveDateTime};
-use sqep::{Kind, Symbol, kind::Grid, symbol::Class};
+use sqep::{Calendar, Kind, Symbol, kind::Grid, symbol::Class};
 
 pub use crate::range::Range;
 use crate::{config::FetchSettings, live, range::Ranges, state::DayState, universe::Universe};
@@ -203,7 +203,7 @@ impl Planner<'_> {
     fn ranges_of(&self, dataset: Dataset, symbol: Symbol) -> Vec<Work> {
         let done = self.ranges.get(&range_field(dataset, symbol));
         let is_done = |day: &NaiveDate| done.is_some_and(|done| done.holds(*day));
-        let sessions = self.sessions_of_call(dataset).max(1);
+        let sessions = sessions_of_call(dataset, self.rows_max);
         let gaps = self.sessions.split(is_done);
         let pieces = gaps.flat_map(|gap| gap.chunks(sessions));
         let work = |days: &[NaiveDate]| {
@@ -211,16 +211,32 @@ impl Planner<'_> {
         };
         pieces.filter_map(work).collect()
     }
+}
 
-    /// Sessions that fit into one call.
-    fn sessions_of_call(&self, dataset: Dataset) -> usize {
-        let rows = match dataset {
-            Dataset::Minutes(grid) | Dataset::IndexMinutes(grid) => 240 / grid.minutes() + AUCTION_ROWS,
-            _ => 1,
-        };
-        // One row less than the cap: an answer as long as the cap could have been cut.
-        self.rows_max.saturating_sub(1) / usize::try_from(rows).unwrap_or(usize::MAX)
-    }
+/// Some days of a code, as far as no other session lies between them, in pieces of one call.
+pub(crate) fn pieces(
+    (dataset, symbol): (Dataset, Symbol),
+    days: &[NaiveDate],
+    rows_max: usize,
+    calendar: &Calendar,
+) -> Vec<Work> {
+    let follows =
+        |day: &NaiveDate, next: &NaiveDate| !calendar.sessions(*day, *next).any(|of| of > *day && of < *next);
+    let runs = days.chunk_by(follows);
+    let pieces = runs.flat_map(|run| run.chunks(sessions_of_call(dataset, rows_max)));
+    let work =
+        |days: &[NaiveDate]| Some(Work::Range { dataset, symbol, from: *days.first()?, to: *days.last()? });
+    pieces.filter_map(work).collect()
+}
+
+/// Sessions that fit into one call.
+fn sessions_of_call(dataset: Dataset, rows_max: usize) -> usize {
+    let rows = match dataset {
+        Dataset::Minutes(grid) | Dataset::IndexMinutes(grid) => 240 / grid.minutes() + AUCTION_ROWS,
+        _ => 1,
+    };
+    // One row less than the cap: an answer as long as the cap could have been cut.
+    (rows_max.saturating_sub(1) / usize::try_from(rows).unwrap_or(usize::MAX)).max(1)
 }
 
 /// The first of each, then the second of each: the same days of all codes come together, and a store that keeps a day in a
@@ -239,8 +255,6 @@ fn in_turns(of_codes: impl Iterator<Item = Vec<Work>>) -> Vec<Work> {
 
 #[cfg(test)]
 mod tests {
-    use sqep::Calendar;
-
     use super::*;
 
     fn day(text: &str) -> NaiveDate {

@@ -68,7 +68,7 @@ impl Report {
     ) {
         let Work::Range { dataset, symbol, from, to } = *work else { return };
         if done {
-            self.summary.range(verdict.missing.len());
+            self.summary.range(verdict.missing.len() + verdict.held.len());
         }
         let begins = in_order && !days.listed && verdict.first_row.is_some_and(|first| first >= from);
         let from = if begins { NaiveDate::MIN } else { from };

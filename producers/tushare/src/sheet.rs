@@ -164,10 +164,10 @@ impl Sheet {
     }
 }
 
-/// A quota that is in the way of a table makes it late, as long as the day is not over.
+/// A table that is joined holds nothing back as long as the day is not over: whatever passes makes it late.
 fn late<T>(answer: Result<Option<T>, ApiError>, over: bool) -> Result<Option<T>, ApiError> {
     match answer {
-        Err(error @ ApiError::Quota { .. }) if !over => {
+        Err(error) if !over && error.passes() => {
             tracing::warn!("{error}; the day goes out without it for now");
             Ok(None)
         }

@@ -5,7 +5,7 @@
 //! that were begun.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
@@ -23,7 +23,8 @@ use crate::{
     halts::Halts,
     handed::Handed,
     job::{Done, Feed, Job},
-    live,
+    later::Later,
+    live::{self, Pace},
     plan::{Range, Work},
     report::Report,
     summary::Summary,
@@ -35,8 +36,6 @@ mod take;
 
 /// How long the piece in front is waited for before what was gathered is published without it.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// A daemon looks at its clock at least this often.
-const LOOK_MAX: Duration = Duration::from_secs(60);
 
 /// A piece of work that was begun.
 #[derive(Debug)]
@@ -55,14 +54,14 @@ pub struct TushareSource<R> {
     handed: Handed,
     /// Who was suspended, as far as it was asked for since the last look.
     halts: Arc<Halts>,
-    /// The last live minute that was begun.
-    live_begun: Option<NaiveDateTime>,
+    /// How far it got with live minutes.
+    live: Pace,
     universe: Option<Arc<Universe>>,
     planned: bool,
     waiting: VecDeque<Work>,
     begun: VecDeque<Begun<R>>,
-    /// A daemon asks again for these not before.
-    later: HashMap<String, NaiveDateTime>,
+    /// What a daemon asks for again later.
+    later: Later,
     /// Work whose answer was refused as a whole and told about.
     withheld: HashSet<String>,
     trouble: Trouble,
@@ -82,12 +81,12 @@ impl<R: Feed> TushareSource<R> {
             errand,
             handed: Handed::default(),
             halts: Arc::default(),
-            live_begun: None,
+            live: Pace::default(),
             universe: None,
             planned: false,
             waiting: VecDeque::new(),
             begun: VecDeque::new(),
-            later: HashMap::new(),
+            later: Later::default(),
             withheld: HashSet::new(),
             trouble: Trouble::default(),
             failed: None,
@@ -102,14 +101,22 @@ impl<R: Feed> TushareSource<R> {
         &self.report.summary
     }
 
+    /// The minute that has just ended. One after the other: two at a time would bring the same bars, or older ones last.
+    fn live_work(&self, universe: &Universe) -> Option<Work> {
+        let under_way = || self.begun.iter().any(|begun| matches!(begun.work, Work::Live { .. }));
+        if self.errand != Errand::Daemon || under_way() {
+            return None;
+        }
+        let work = self.desk.live_work(universe, self.live.begun.max(self.handed.live.newest()))?;
+        (!self.later.is_shut(&work, self.desk.tables.now())).then_some(work)
+    }
+
     /// Begins work, in order, as far ahead as memory allows; a minute that has just ended goes before all else.
     fn begin(&mut self) {
         let Some(universe) = self.universe.clone() else { return };
-        if self.errand == Errand::Daemon
-            && let Some(work) = self.desk.live_work(&universe, self.live_begun.max(self.handed.live))
-        {
+        if let Some(work) = self.live_work(&universe) {
             if let Work::Live { label, .. } = work {
-                self.live_begun = Some(label);
+                self.live.begun = Some(label);
             }
             let begun = self.begun_work(work, &universe);
             self.begun.push_front(begun);
@@ -135,7 +142,7 @@ impl<R: Feed> TushareSource<R> {
             again: matches!(self.errand, Errand::Anew(_)),
             before: self.handed.before(&work),
             state,
-            live: self.handed.live,
+            live: Arc::clone(&self.handed.live),
             work,
         };
         Begun { work, asked, task: AbortOnDropHandle::new(tokio::spawn(R::fetch(job))) }
@@ -172,10 +179,8 @@ impl<R: Feed> TushareSource<R> {
         } else {
             Range { from: recent(), to: now.date() }
         };
-        let later = &self.later;
-        let held = |work: &Work| later.get(&work.field()).is_some_and(|&then| then > now);
         let works = self.desk.plan(&universe, span, &self.handed);
-        self.waiting = works.into_iter().filter(|work| !held(work)).collect();
+        self.waiting = works.into_iter().filter(|work| !self.later.holds(work, now)).collect();
         self.planned = true;
         Ok(())
     }
@@ -183,7 +188,7 @@ impl<R: Feed> TushareSource<R> {
     /// How long there is nothing to look at but what was begun.
     fn pause(&self) -> Duration {
         let now = self.desk.tables.now();
-        let retry = Duration::from_secs(self.desk.settings.retry_s).min(LOOK_MAX);
+        let retry = Duration::from_secs(self.desk.settings.retry_s).min(self.desk.look_max);
         let minute = self.desk.live_grid().and_then(|grid| live::next(grid, now, self.desk.live_delay()));
         let minute = minute.and_then(|then| (then - now).to_std().ok()).unwrap_or(retry);
         retry.min(minute)
@@ -231,7 +236,7 @@ impl<R: Feed> Source for TushareSource<R> {
         self.begun.clear();
         self.waiting.clear();
         self.handed = Handed::read(cursors);
-        self.live_begun = None;
+        self.live = Pace::default();
         (self.planned, self.idle) = (false, false);
         Ok(())
     }

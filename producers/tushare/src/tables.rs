@@ -11,7 +11,7 @@ use sqep::{Symbol, kind::Grid, shanghai};
 use tokio::sync::Mutex as Turn;
 
 use crate::{
-    client::{ApiError, Ask, Client, Keep, Table, api},
+    client::{ApiError, Ask, Client, Keep, Misfit, Table, api},
     config::{AliasChoice, FetchSettings},
     known::{Names, Treatment, treated},
     plan::{Dataset, Range},
@@ -154,7 +154,7 @@ impl Tables {
         fresh: bool,
     ) -> Result<Option<Treatment>, ApiError> {
         if since_st(day) {
-            match self.of_day("stock_st", day, fresh).await {
+            match self.treated_twice(day, fresh).await {
                 Ok(table) if !table.rows.is_empty() => return Ok(treated(&table, codes)),
                 Ok(_) if day >= self.now().date() => return Ok(None),
                 Ok(_) => {}
@@ -167,6 +167,15 @@ impl Tables {
             }
         }
         Ok(self.names(codes).await?.on(day))
+    }
+
+    /// `stock_st` of a day, asked for once more if a day that is over has nobody: that may be a moment's nothing.
+    async fn treated_twice(&self, day: NaiveDate, fresh: bool) -> Result<Table, ApiError> {
+        let table = self.of_day("stock_st", day, fresh).await?;
+        if !table.rows.is_empty() || day >= self.now().date() {
+            return Ok(table);
+        }
+        self.of_day("stock_st", day, true).await
     }
 
     /// Whether a list of the day says who is under special treatment, and the account may ask for it.
@@ -201,6 +210,18 @@ impl Tables {
         self.client.table(&Ask { api: api(name), params }, settled(since)).await
     }
 
+    /// The stocks of a list status. Somebody is listed always, and somebody left: else whoever is missing of a day would
+    /// not be missed.
+    async fn listing(&self, status: &'static str, since: NaiveDateTime) -> Result<Table, ApiError> {
+        let ask = Ask { api: api("stock_basic"), params: vec![("list_status", status.to_owned())] };
+        let table = self.client.table(&ask, settled(since)).await?;
+        if table.rows.is_empty() && !ask.may_be_empty() {
+            let (api, asked) = (ask.api.name, ask.to_string());
+            return Err(ApiError::Incomplete { api, asked, why: Misfit::Empty });
+        }
+        Ok(table)
+    }
+
     /// Who is listed, under which number, and when the exchanges trade, as far as the account may know it. Read a few
     /// times a day.
     pub async fn universe(&self) -> Result<Arc<Universe>, ApiError> {
@@ -214,8 +235,7 @@ impl Tables {
         }
         let mut basics = Vec::new();
         for status in STATUSES {
-            let table = self.list("stock_basic", vec![("list_status", status.to_owned())], since).await;
-            basics.extend(allowed(table)?);
+            basics.extend(allowed(self.listing(status, since).await)?);
         }
         let calendar = self.list("trade_cal", vec![("exchange", "SSE".to_owned())], since).await;
         let universe = Universe::new(codes, &basics, &allowed(calendar)?.unwrap_or_default());

@@ -1,7 +1,7 @@
 //! What becomes of a piece of work that failed, and of the run. Knows errors and how often they came; must not know the
 //! service nor what the work is made of.
 //!
-//! A daemon outlives what passes. A run that ends does first what it can: what failed in passing comes once more at the
+//! A daemon outlives what passes, and goes on without what one API is closed to. A run that ends does first what it can: what failed in passing comes once more at the
 //! end, what waits for a quota is left, and then it says why.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Left,
     /// The service does not take the question: told, and left.
     Never,
+    /// The account may not ask for anything of this kind: told once, and asked for again not before this time.
+    Shut(NaiveDateTime),
     /// Nothing can be done any more.
     End(ApiError),
     /// A stop was asked for.
@@ -49,6 +51,8 @@ pub(crate) struct Patience {
     pub(crate) endless: bool,
     /// When a daemon asks again.
     pub(crate) again_at: NaiveDateTime,
+    /// When a daemon asks again for what the account may not ask for.
+    pub(crate) shut_until: NaiveDateTime,
     /// How often a piece of work may fail.
     pub(crate) tries_max: u32,
     /// How many may fail one after the other.
@@ -77,6 +81,7 @@ impl Trouble {
                     tracing::warn!("{work}: {error}");
                     Fate::At(patience.again_at)
                 }
+                error if patience.endless && error.is_denied() => Fate::Shut(patience.shut_until),
                 error => Fate::End(error),
             },
         }
@@ -127,7 +132,8 @@ mod tests {
 
     fn patience(endless: bool) -> Patience {
         let again_at = "2026-03-04T16:10:00".parse().unwrap();
-        Patience { endless, again_at, tries_max: 2, in_a_row_max: 3 }
+        let shut_until = "2026-03-04T17:00:00".parse().unwrap();
+        Patience { endless, again_at, shut_until, tries_max: 2, in_a_row_max: 3 }
     }
 
     fn errors() -> [ApiError; 6] {
@@ -153,6 +159,17 @@ mod tests {
             fates,
             [at("2026-03-05T00:00:00"), later(), later(), later(), Fate::End(auth), Fate::Stop]
         );
+    }
+
+    #[test]
+    fn an_api_that_is_closed_ends_a_run_and_no_daemon() {
+        let (api, said) = ("adj_factor", "x".to_owned());
+        let denied = ApiError::Permission { api, points: 2_000, said: said.clone() };
+        for error in [denied, ApiError::UnknownApi { api, said }] {
+            let fate = |endless| Trouble::default().fate(&work(3), error.clone(), patience(endless));
+            assert_eq!(fate(true), Fate::Shut(patience(true).shut_until));
+            assert_eq!(fate(false), Fate::End(error.clone()));
+        }
     }
 
     #[test]

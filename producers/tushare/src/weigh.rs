@@ -15,7 +15,7 @@ use crate::{
 pub struct Lack {
     /// The rows that are there, of those that should be.
     pub part: Part,
-    /// Whether a suspension explains it.
+    /// Whether a suspension for a part of the day explains all that is missing.
     pub halted: bool,
 }
 
@@ -32,6 +32,8 @@ pub struct Days {
     pub suspended: BTreeSet<NaiveDate>,
     /// Sessions that are not whole, of those on which there should be rows.
     pub lacks: BTreeMap<NaiveDate, Lack>,
+    /// Sessions of which rows are held back that know less than those on the stream.
+    pub held: BTreeMap<NaiveDate, Part>,
 }
 
 /// What is not expected to come any more, and what may.
@@ -52,6 +54,8 @@ pub struct Verdict {
     pub missing: BTreeMap<NaiveDate, Part>,
     /// On record as suspended for a part of the day.
     pub halted: BTreeMap<NaiveDate, Part>,
+    /// On record as known better before.
+    pub held: BTreeMap<NaiveDate, Part>,
     /// The day of the first row ever seen.
     pub first_row: Option<NaiveDate>,
 }
@@ -62,15 +66,22 @@ pub fn weigh(days: &Days, known: Option<NaiveDate>, terms: Terms) -> Verdict {
     let first_row = known.into_iter().chain(days.first_row).min();
     let mut verdict = Verdict { first_row, ..Verdict::default() };
     for (&day, lack) in &days.lacks {
-        if lack.halted {
-            verdict.halted.insert(day, lack.part);
-        } else if !days.listed && first_row.is_some_and(|first| day < first) {
+        if !days.listed && first_row.is_some_and(|first| day < first) {
             // The code was not there yet.
-        } else if day > terms.over || (!days.listed && first_row.is_none() && day >= terms.recent) {
+        } else if day > terms.over {
+            // What a pause leaves out, and what is not there yet, look the same.
+            verdict.late.insert(day, lack.part);
+        } else if lack.halted {
+            verdict.halted.insert(day, lack.part);
+        } else if !days.listed && first_row.is_none() && day >= terms.recent {
             verdict.late.insert(day, lack.part);
         } else {
             verdict.missing.insert(day, lack.part);
         }
+    }
+    for (&day, &part) in &days.held {
+        let days = if day > terms.over { &mut verdict.late } else { &mut verdict.held };
+        days.insert(day, part);
     }
     verdict
 }

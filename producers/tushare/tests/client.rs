@@ -158,6 +158,7 @@ async fn every_refusal_is_one_line_with_the_vendors_words_and_what_to_do() {
         (Refusal::RateNew(1, Span::Minute), Reach::Api, "refused 4 times in a row"),
         (Refusal::Server, Reach::Moment, "failed 8 times in a row"),
         (Refusal::Other(12_345, "某事".to_owned()), Reach::Moment, "code 12345"),
+        (Refusal::Other(40_203, "某事".to_owned()), Reach::Moment, "code 40203"),
     ] {
         fake.set_faults(Faults { refuse: [("*".to_owned(), refusal.clone())].into(), ..Faults::default() });
         let client = client(ClientSettings { rate_refusals_max: 3, ..settings(&fake) });

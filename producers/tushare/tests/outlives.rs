@@ -104,3 +104,66 @@ async fn a_daemon_that_has_no_lists_yet_waits_for_them() {
     office.fake.set_faults(Faults::default());
     assert!(counts(&daemon.rows().await).0 > 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_joined_and_fails_holds_back_no_bars() {
+    let misfits = Faults {
+        apis: vec!["stk_limit".to_owned()],
+        ignores_offset: 1.0,
+        caps: [("stk_limit".to_owned(), 5)].into(),
+        ..Faults::default()
+    };
+    for faults in [
+        refusing("stk_limit", Refusal::Server),
+        refusing("stk_limit", Refusal::RateNew(200, Span::Minute)),
+        refusing("stk_limit", Refusal::Request),
+        misfits,
+    ] {
+        let office = Office::open(world(), "2026-03-03 16:05").await;
+        office.fake.set_faults(faults.clone());
+        let mut daemon = daemon(&office).await;
+        let of_stock = |bar: &&DayBar| bar.frame == day(DAY) && bar.symbol.class() == Class::Stock;
+        let bars = daemon.rows().await;
+        let today: Vec<&DayBar> = bars.iter().filter(of_stock).collect();
+        assert!(today.len() > 10, "{faults:?}");
+        assert!(today.iter().all(|bar| bar.buy_limit.is_none() && bar.adjust.is_some()), "{faults:?}");
+
+        office.fake.set_faults(Faults::default());
+        office.set(at("2026-03-03 21:00"));
+        let bars = daemon.rows().await;
+        let again: Vec<&DayBar> = bars.iter().filter(of_stock).collect();
+        assert_eq!(again.len(), today.len(), "{faults:?}");
+        assert!(again.iter().any(|bar| bar.buy_limit.is_some()), "{faults:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_nobody_knows_are_asked_about_again_whatever_their_number() {
+    for code in [40_203, 2_002, -2_001] {
+        let office = Office::open(world(), "2026-03-03 19:05").await;
+        office.fake.set_faults(refusing("daily", Refusal::Other(code, "系统维护中".to_owned())));
+        let mut daemon = daemon(&office).await;
+        assert_eq!(counts(&daemon.rows().await), (0, 1), "{code}: the index goes out");
+        office.fake.set_faults(Faults::default());
+        office.set(at("2026-03-03 19:20"));
+        assert!(counts(&daemon.rows().await).0 > 10, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_the_account_may_not_ask_leaves_its_dataset_and_nothing_else() {
+    for (refusal, api) in [(Refusal::PermissionNew, "index_daily"), (Refusal::ApiName, "index_daily")] {
+        let office = Office::open(world(), "2026-03-03 19:05").await;
+        office.fake.set_faults(refusing(api, refusal));
+        let mut daemon = daemon(&office).await;
+        let (stocks, indices) = counts(&daemon.rows().await);
+        assert!(stocks > 10 && indices == 0, "the stocks go out");
+        office.set(at("2026-03-03 19:55"));
+        daemon.rows().await;
+        assert_eq!(office.fake.calls().iter().filter(|call| call.api == api).count(), 1);
+
+        office.fake.set_faults(Faults::default());
+        office.set(at("2026-03-03 20:06"));
+        assert_eq!(counts(&daemon.rows().await), (0, 1), "it was bought");
+    }
+}

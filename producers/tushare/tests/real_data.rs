@@ -13,9 +13,19 @@ const CALLS: usize = 2 * 6 + 4;
 /// Bars of the two days that have no limit at all.
 const WITHOUT_LIMITS: usize = 5;
 
+/// The folder of real files, or nothing to do.
+#[expect(clippy::print_stdout, reason = "a test says what it leaves out")]
+fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        println!("SQEP_DATA is not set: skipped, nothing to read");
+    }
+    folder
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_days_of_the_whole_market_equal_the_files() {
-    let Some(folder) = std::env::var_os("SQEP_DATA").map(PathBuf::from) else { return };
+    let Some(folder) = data() else { return };
     let (from, to) = (day("2025-03-31"), day("2025-04-01"));
     let real = tempfile::tempdir().unwrap();
     for (file, name) in [

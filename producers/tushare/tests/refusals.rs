@@ -130,6 +130,7 @@ async fn wrong_usage_is_exit_code_2_and_says_what_to_do() {
         (vec!["--once", "--set", "fetch.indices=[\"000001.SZ\"]"], "000001.SZ is no index"),
         (vec!["--once", "--set", "fetch.bars_at=4 pm"], "16:00"),
         (vec!["--once", "--set", "fetch.join=[\"volume\"]"], "adjust, st or limits"),
+        (vec!["--once", "--set", "fetch.retry_s=7200"], "fetch.retry_s_max is 3600, less than"),
         (vec!["--once", "--set", "tushare.rates.dayly=5"], "no such API"),
         (vec!["--once", "--set", "tushare.calls_day_max.daily=0"], "tushare.calls_day_max.daily is 0"),
         (vec!["--once", "--set", "stream.kind=feature:1d"], "feature:1d"),

@@ -176,6 +176,9 @@ fn found(
 ) -> Result<Rows, Refusal> {
     let wanted = question.wanted(api)?;
     let page = question.page()?;
+    if luck.is(Oddity::EmptyAnswer) {
+        return Ok(Rows { rows: vec![], has_more: false });
+    }
     let cap = faults.caps.get(api.name).copied().or(api.rows_max).unwrap_or(usize::MAX);
     let limit = page.limit.unwrap_or(cap).min(cap);
     let offset = if luck.is(Oddity::IgnoresOffset) { 0 } else { page.offset };

@@ -55,6 +55,9 @@ pub struct Faults {
     /// Rows of one call instead of the documented ones.
     pub caps: BTreeMap<String, usize>,
 
+    /// APIs that answer every question without a row the first time it is asked.
+    pub empty_once: Vec<String>,
+
     /// Probability that `offset` is ignored: the first page again.
     pub ignores_offset: f64,
     /// Probability that `count` is 0 whatever there is.
@@ -185,6 +188,7 @@ pub(super) enum Oddity {
     CountLies,
     HasMoreLies,
     EmptyPage,
+    EmptyAnswer,
     Strings,
     ShufflesFields,
     DropsField,
@@ -229,6 +233,9 @@ impl History {
         let enough = faults.in_a_row_max.is_some_and(|most| asked.troubled_in_a_row >= most);
         if enough || !faults.befall(api) {
             luck.spare();
+        }
+        if asked.times == 0 && faults.empty_once.iter().any(|name| name == api) {
+            luck.odd.push(Oddity::EmptyAnswer);
         }
         asked.times += 1;
         asked.troubled_in_a_row = if luck.harms() { asked.troubled_in_a_row + 1 } else { 0 };

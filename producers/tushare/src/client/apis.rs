@@ -11,9 +11,8 @@ pub struct Api {
     pub cap: usize,
     /// The columns to ask for. They are all needed: an answer that leaves one out, as the service may, is none.
     pub fields: &'static [&'static str],
-    /// Whether an answer without rows says something that holds, such as that nobody was suspended: it is kept like any
-    /// other. Elsewhere nothing may be a moment's nothing.
-    pub may_be_empty: bool,
+    /// When an answer without rows says something that holds.
+    pub empty: Empty,
     /// Whether it can be asked page by page. Live rows cannot: they change from page to page.
     pub paged: bool,
     /// Points an account needs; 0 where the API is bought apart.
@@ -22,12 +21,23 @@ pub struct Api {
     pub rate_per_min: u32,
 }
 
+/// Whether an answer without rows says something that holds, such as that nobody was suspended: it is kept like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Empty {
+    /// Nothing may be a moment's nothing.
+    Never,
+    /// There may be none.
+    Holds,
+    /// There may be none where this parameter has one of these values.
+    HoldsWhere(&'static str, &'static [&'static str]),
+}
+
 /// Calls a minute of an API that is bought apart, until the service names the number of this account.
 pub(super) const BOUGHT_RATE_PER_MIN: u32 = 300;
 
 /// The most common case: paged, at the rate of the account.
 const PLAIN: Api =
-    Api { name: "", cap: 0, fields: &[], may_be_empty: false, paged: true, points: 2_000, rate_per_min: 0 };
+    Api { name: "", cap: 0, fields: &[], empty: Empty::Never, paged: true, points: 2_000, rate_per_min: 0 };
 
 /// Days of stocks, funds and indices have the same columns.
 const DAY: Api = Api {
@@ -60,7 +70,6 @@ pub static APIS: &[Api] = &[
         name: "stock_st",
         cap: 1_000,
         fields: &["ts_code", "name", "trade_date", "type"],
-        may_be_empty: true,
         points: 3_000,
         ..PLAIN
     },
@@ -75,7 +84,7 @@ pub static APIS: &[Api] = &[
         name: "suspend_d",
         cap: 5_000,
         fields: &["ts_code", "trade_date", "suspend_timing", "suspend_type"],
-        may_be_empty: true,
+        empty: Empty::Holds,
         points: 120,
         ..PLAIN
     },
@@ -89,7 +98,8 @@ pub static APIS: &[Api] = &[
         name: "stock_basic",
         cap: 6_000,
         fields: &["ts_code", "name", "list_status", "list_date", "delist_date"],
-        may_be_empty: true,
+        // Somebody is listed always, and somebody left; nobody may be paused or approved.
+        empty: Empty::HoldsWhere("list_status", &["P", "G"]),
         rate_per_min: 50,
         ..PLAIN
     },

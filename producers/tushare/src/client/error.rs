@@ -141,6 +141,9 @@ pub enum Misfit {
         /// Where it was asked for.
         offset: usize,
     },
+    /// No rows where there are always some.
+    #[error("it has no row, and there always are some")]
+    Empty,
     /// More rows than were asked for.
     #[error("{rows} rows came where at most {limit} were asked for")]
     TooManyRows {
@@ -198,6 +201,24 @@ impl ApiError {
             || matches!(self, ApiError::Quota { .. } | ApiError::Rate { .. })
     }
 
+    /// Whether an API is closed to the account: it does not pass by itself, and the other APIs are open.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, ApiError::Permission { .. } | ApiError::UnknownApi { .. })
+    }
+
+    /// What to do about a missing permission.
+    pub fn advice(&self) -> Option<String> {
+        let ApiError::Permission { api, .. } = self else { return None };
+        let without = match *api {
+            "adj_factor" | "fund_adj" => ", or take \"adjust\" out of fetch.join",
+            "stk_limit" => ", or take \"limits\" out of fetch.join",
+            "stock_st" | "namechange" => ", or take \"st\" out of fetch.join",
+            "rt_min" => ", or set fetch.live = false",
+            _ => "",
+        };
+        Some(format!("buy it{without}"))
+    }
+
     /// How far it reaches.
     pub fn reach(&self) -> Reach {
         match self {
@@ -242,12 +263,10 @@ pub(super) enum Refusal {
     Server,
 }
 
-/// Legacy numbers, and those that stand for several things at once: the words decide, the number only where they do
-/// not.
-const PERMISSION_CODES: [i64; 4] = [40203, 2002, -2001, -2002];
-
 impl Refusal {
     /// Tells a refusal by its words, in the order rate, long quota, permission: texts about rates hold the word 权限 too.
+    /// Numbers such as 40203, 2002 and -2001 stand for several things at once: words that nobody knows are asked about
+    /// again, whatever the number.
     pub(super) fn of(code: i64, said: &str) -> Refusal {
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
         if has(&["每分钟", "次/分钟"]) {
@@ -276,9 +295,6 @@ impl Refusal {
         }
         if code == 50101 || code == 40002 || has(&["必填参数", "确认参数"]) {
             return Refusal::BadRequest;
-        }
-        if PERMISSION_CODES.contains(&code) {
-            return Refusal::Permission;
         }
         Refusal::Server
     }
@@ -319,7 +335,9 @@ mod tests {
             (40203, "抱歉，您没有接口(stk_mins)访问权限，权限的具体详情访问：x", Refusal::Permission),
             (2002, "抱歉，您没有访问该接口的权限", Refusal::Permission),
             (40203, "抱歉，您的积分不足", Refusal::Permission),
-            (40203, "另一句话", Refusal::Permission),
+            (40203, "另一句话", Refusal::Server),
+            (2002, "另一句话", Refusal::Server),
+            (-2001, "", Refusal::Server),
             (40204, "您的IP数量超限，最大数量为2个！", Refusal::IpQuota),
             (50101, "查询数据失败，请确认参数！可以反馈管理员协助您排查问题", Refusal::BadRequest),
             (50101, "必填参数, ts_code", Refusal::BadRequest),

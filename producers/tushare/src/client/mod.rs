@@ -19,7 +19,7 @@ mod settings;
 mod table;
 mod token;
 
-pub use apis::{APIS, Api, api, find};
+pub use apis::{APIS, Api, Empty, api, find};
 pub use clock::{Clock, wall_clock};
 pub use error::{ApiError, Misfit, Reach};
 pub use service::{Ask, Client, Keep};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    apis::{APIS, Api},
+    apis::{APIS, Api, Empty},
     cache::Cache,
     clock::{Clock, wall_clock},
     error::{ApiError, Misfit, Refusal, Span},
@@ -38,6 +38,19 @@ pub struct Ask {
     pub api: &'static Api,
     /// What, by the names of the service's documents.
     pub params: Vec<(&'static str, String)>,
+}
+
+impl Ask {
+    /// Whether there may be no row that answers it.
+    pub fn may_be_empty(&self) -> bool {
+        match self.api.empty {
+            Empty::Never => false,
+            Empty::Holds => true,
+            Empty::HoldsWhere(name, values) => {
+                self.params.iter().any(|(of, value)| *of == name && values.contains(&value.as_str()))
+            }
+        }
+    }
 }
 
 impl fmt::Display for Ask {
@@ -180,7 +193,7 @@ impl Client {
         }
         let asked_ms = shanghai::instant_ms(self.now()).unwrap_or_default();
         let table = Arc::new(self.learned(ask).await?);
-        let holds = ask.api.may_be_empty || !table.rows.is_empty();
+        let holds = ask.may_be_empty() || !table.rows.is_empty();
         if keep != Keep::No && self.0.cache.is_some() && holds {
             let (client, ask, table) = (self.clone(), ask.clone(), table.clone());
             let keeps =

@@ -12,11 +12,18 @@ use crate::{
     errand::Errand,
     gaps::DayGaps,
     job::{Done, Feed, Found},
+    later::Pause,
+    lesser::Published,
+    live::Last,
     plan::{Dataset, Range, Work},
+    range::Ranges,
     state::DayState,
     trouble::{Fate, Patience},
-    weigh::{Days, weigh},
+    weigh::{Days, Terms, weigh},
 };
+
+/// What the account may not ask for is tried again after this long: points are bought.
+const SHUT_FOR: TimeDelta = TimeDelta::hours(1);
 
 impl<R: Feed> TushareSource<R> {
     /// Takes what a task brought. `None`: nothing to hand over.
@@ -33,24 +40,31 @@ impl<R: Feed> TushareSource<R> {
             }
         };
         self.trouble.passed();
+        self.later.came(&work, asked);
         match (work, found) {
             (_, Found::Day(day)) => self.take_day(&work, chunk, day.0, &day.1, withheld),
             (Work::Range { from, to, .. }, Found::Range(_)) if withheld => {
                 self.withhold(&work, chunk, Range { from, to })
             }
             (Work::Range { from, to, .. }, Found::Range(days)) => {
-                self.take_range((&work, asked), chunk, Range { from, to }, &days)
+                self.take_range((&work, asked), chunk, Range { from, to }, days)
             }
-            (Work::Live { label, .. }, _) => {
-                if withheld {
-                    self.report.summary.withheld();
-                } else {
-                    self.handed.live = Some(label);
-                }
+            (Work::Live { label, .. }, Found::Live(last)) => {
+                self.take_live(label, last, withheld);
                 Some(chunk)
             }
             _ => None,
         }
+    }
+
+    /// Takes note of what goes out live.
+    fn take_live(&mut self, label: NaiveDateTime, last: Arc<Last>, withheld: bool) {
+        if withheld {
+            self.report.summary.withheld();
+        } else {
+            self.live.tell(label, last.newest());
+        }
+        self.handed.live = last;
     }
 
     /// Hands over the letter of an answer about a range that was refused as a whole, once; nothing of it is done.
@@ -73,7 +87,7 @@ impl<R: Feed> TushareSource<R> {
     ) -> Option<Chunk<R>> {
         if self.waits(work, gaps) {
             self.report.summary.day(gaps);
-            self.hold(work);
+            self.later.until(work, self.again_at());
             return None;
         }
         if withheld {
@@ -81,7 +95,12 @@ impl<R: Feed> TushareSource<R> {
         } else {
             self.report.day(gaps);
         }
-        if !state.closed {
+        if state.closed {
+            self.later.done(work);
+        } else if gaps.is_unconfirmed() {
+            // It is confirmed by nothing that comes before the day is over.
+            self.hold_until(work, Errand::over_at(gaps.day));
+        } else {
             self.hold(work);
         }
         // Of an answer that was refused as a whole too: its letter is written once.
@@ -95,12 +114,17 @@ impl<R: Feed> TushareSource<R> {
         (work, asked): (&Work, NaiveDateTime),
         mut chunk: Chunk<R>,
         range: Range,
-        days: &Days,
+        mut days: Days,
     ) -> Option<Chunk<R>> {
         let (field, mut ranges, apart) = (work.field(), self.handed.ranges(work), self.apart());
         let terms = self.errand.terms(asked, self.desk.settings.lookback_days);
-        let verdict = weigh(days, ranges.first_row(), terms);
-        if !verdict.late.is_empty() {
+        if !self.errand.is_lost(work) {
+            self.published(work, &ranges, terms).hold_back(&mut chunk, &mut days);
+        }
+        let verdict = weigh(&days, ranges.first_row(), terms);
+        if verdict.late.is_empty() {
+            self.later.done(work);
+        } else {
             self.hold(work);
             self.report.summary.late();
             chunk.records.retain(|record| !verdict.late.contains_key(&record.session()));
@@ -113,7 +137,7 @@ impl<R: Feed> TushareSource<R> {
         }
         let done = verdict.take(range, &mut ranges, &apart);
         let in_order = matches!(self.errand, Errand::Span(_) | Errand::Daemon);
-        self.report.range(work, days, &verdict, (in_order, done), apart);
+        self.report.range(work, &days, &verdict, (in_order, done), apart);
         if !done {
             return None;
         }
@@ -121,6 +145,16 @@ impl<R: Feed> TushareSource<R> {
         chunk.cursor.push((field.clone(), Some(ranges.to_string())));
         self.handed.ranges.insert(field, ranges);
         Some(chunk)
+    }
+
+    /// What may be on the stream of a code.
+    fn published<'a>(&self, work: &Work, ranges: &'a Ranges, terms: Terms) -> Published<'a> {
+        let gaps = match *work {
+            Work::Range { symbol, .. } => self.desk.gaps.code(symbol).unwrap_or_default(),
+            Work::Day { .. } | Work::Live { .. } => None,
+        };
+        let live = self.handed.live.newest().map(|newest| Range { from: terms.recent, to: newest.date() });
+        Published { ranges, gaps, live }
     }
 
     fn sessions(&self, Range { from, to }: Range) -> Vec<NaiveDate> {
@@ -141,10 +175,16 @@ impl<R: Feed> TushareSource<R> {
         !gaps.lacks.is_empty() && self.desk.tables.now() < day.and_time(self.desk.settings.ref_until)
     }
 
-    /// Asks for it again later.
+    /// Asks for it again later, and later still from time to time.
     fn hold(&mut self, work: &Work) {
-        let again_at = self.again_at();
-        self.later.insert(work.field(), again_at);
+        self.hold_until(work, NaiveDateTime::MIN);
+    }
+
+    /// The same, but not before `least`.
+    fn hold_until(&mut self, work: &Work, least: NaiveDateTime) {
+        let settings = &self.desk.settings;
+        let pause = Pause { first_s: settings.retry_s, s_max: settings.retry_s_max };
+        self.later.hold(work, self.desk.tables.now(), pause, least);
     }
 
     fn again_at(&self) -> NaiveDateTime {
@@ -157,18 +197,29 @@ impl<R: Feed> TushareSource<R> {
         let patience = Patience {
             endless: self.errand == Errand::Daemon,
             again_at: self.again_at(),
+            shut_until: self.desk.tables.now() + SHUT_FOR,
             tries_max: self.desk.settings.tries_max,
             in_a_row_max: self.desk.settings.ahead_max,
         };
-        let told = error.to_string();
+        let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+        let told = format!("{error}{advice}");
         match self.trouble.fate(&work, error, patience) {
-            Fate::At(then) => drop(self.later.insert(work.field(), then)),
+            Fate::At(then) => self.later.until(&work, then),
             Fate::Last => self.waiting.push_back(work),
             Fate::Left => {}
             Fate::Never => {
                 // One code that the service does not take says nothing about the others.
                 tracing::error!("{work}: {told}");
                 self.report.summary.failed();
+            }
+            Fate::Shut(until) => {
+                if self.later.shut(&work, until) {
+                    tracing::error!(
+                        "{work}: {told}; everything else goes on, and this is tried again every hour"
+                    );
+                }
+                let (later, now) = (&self.later, self.desk.tables.now());
+                self.waiting.retain(|other| !later.is_shut(other, now));
             }
             Fate::End(error) => self.fail(anyhow::Error::new(error)),
             Fate::Stop => self.stopped = true,

@@ -80,6 +80,7 @@ impl Office {
             gaps: Gaps::new(self.folder.path(), "sqep", kind),
             minute_rows_max: 8_000,
             live_rows_max: 1_000,
+            look_max: Duration::from_millis(50),
         };
         TushareSource::new(Arc::new(desk), errand)
     }

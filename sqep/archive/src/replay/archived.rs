@@ -94,7 +94,7 @@ impl<R: Record> Archived<R> {
             let due = frame.first().and_then(|row| moment(&row.record)).map(|moment| pace.due(moment));
             // A day that was begun is given again.
             let place = if at == last { day.to_string() } else { String::new() };
-            put(shelf, due, frame, place);
+            put(shelf, due, &frame, place);
         }
         self.pace = Some(pace);
     }
@@ -109,7 +109,7 @@ struct Named<R> {
 }
 
 /// Cuts rows, in their order, into chunks of one source: a security's past stays in order, whoever sent which of it. The last carries the place after all of them, if there is one.
-fn put<R: Record>(shelf: &mut Shelf<R>, due: Option<Instant>, rows: Vec<Named<R>>, place: String) {
+fn put<R: Record>(shelf: &mut Shelf<R>, due: Option<Instant>, rows: &[Named<R>], place: String) {
     for run in rows.chunk_by(|a, b| a.source == b.source) {
         for part in run.chunks(CHUNK_ROWS_MAX) {
             let source = part.first().map_or_else(|| "".into(), |row| Arc::clone(&row.source));
@@ -175,7 +175,7 @@ impl<R: Record> Fetch for Archived<R> {
         self.reader = Some(reader);
         let Some(Block { folder, last, rows, .. }) = block? else { return Ok(false) };
         let rows = self.named(rows, &sources);
-        put(shelf, None, rows, format!("{folder} {last}"));
+        put(shelf, None, &rows, format!("{folder} {last}"));
         Ok(true)
     }
 }

@@ -101,7 +101,7 @@ fn cell(column: &str, text: &str) -> Cell {
 fn complete(world: &mut World) {
     let unlisted: Vec<Row> = world.table("stock_basic").to_vec();
     if unlisted.is_empty() {
-        let rows = lists::stocks_of(world.table("daily"));
+        let rows = [lists::stocks_of(world.table("daily")), vec![lists::gone()]].concat();
         world.put_all(known("stock_basic"), rows);
     } else {
         world.change(

@@ -41,7 +41,7 @@ pub(super) fn world(seed: u64, symbols: usize, from: NaiveDate, to: NaiveDate) -
     for (api, rows) in tables {
         world.put_all(known(api), rows);
     }
-    world.put_all(known("stock_basic"), lists::stocks(listings.values()));
+    world.put_all(known("stock_basic"), [lists::stocks(listings.values()), vec![lists::gone()]].concat());
     world.put_all(known("namechange"), lists::names(listings.values()));
     world
 }

@@ -147,6 +147,18 @@ pub(super) fn stocks<'a>(listings: impl Iterator<Item = &'a Listing>) -> Vec<Row
     listings.filter(|listing| listing.symbol.class() == Class::Stock).map(Listing::basic).collect()
 }
 
+/// `stock_basic` of a stock that left long ago: no market is without any.
+pub(super) fn gone() -> Row {
+    Row::new(known("stock_basic"))
+        .with("ts_code", "000583.SZ")
+        .with("symbol", "000583")
+        .with("name", "ST股份583")
+        .with("exchange", "SZSE")
+        .with("list_status", "D")
+        .with("list_date", "19951205")
+        .with("delist_date", "20070521")
+}
+
 /// `namechange` of the stocks among these.
 pub(super) fn names<'a>(listings: impl Iterator<Item = &'a Listing>) -> Vec<Row> {
     listings.filter(|listing| listing.symbol.class() == Class::Stock).flat_map(Listing::names).collect()

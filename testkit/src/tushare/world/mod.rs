@@ -36,6 +36,7 @@ pub struct World {
     tables: BTreeMap<&'static str, Arc<Table>>,
     removed: Vec<(&'static str, Filter)>,
     hours: BTreeMap<&'static str, NaiveTime>,
+    live_lag: TimeDelta,
     now: Option<NaiveDateTime>,
     seed: u64,
 }
@@ -116,6 +117,11 @@ impl World {
         if let Some(api) = Api::named(api) {
             self.hours.insert(api.name, hour);
         }
+    }
+
+    /// How long after its end a minute is there live; by default at once.
+    pub fn set_live_lag(&mut self, lag: TimeDelta) {
+        self.live_lag = lag;
     }
 
     fn kept(&self, api: &str) -> &Table {

@@ -49,12 +49,12 @@ fn codes(world: &World, wanted: &Wanted) -> Vec<Arc<str>> {
     listed.map(Row::code).filter(|code| wanted.has_code(code)).map(Into::into).collect()
 }
 
-/// The minutes of today that are over.
+/// The minutes of today that are over, as far as the service has them yet.
 fn passed(world: &World, code: &str, today: NaiveDate, until: NaiveDateTime) -> Vec<Minute> {
     let bars = bars(world, known("stk_mins"), code);
     let today = bars.iter().find(|(day, _)| *day == today);
     let all = today.map(|(_, bar)| made(world, bar)).unwrap_or_default();
-    all.into_iter().filter(|minute| minute.time <= until).collect()
+    all.into_iter().filter(|minute| minute.time + world.live_lag <= until).collect()
 }
 
 fn of_minute(api: &'static Api, code: &Arc<str>, bar: &Minute) -> Row {
