@@ -22,7 +22,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sqep::{
-    Calendar, DayBar, EntryId, Kind, MinuteBar, Record, RefDay, Symbol,
+    Calendar, DayBar, DayFeature, EntryId, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol,
     codec::{Encoding, Limits, arrow, decode},
     letter::Letter,
     wire::Entry,
@@ -142,6 +142,8 @@ fn decodes(target: &str, bytes: &[u8]) -> bool {
             entry.open::<DayBar>().is_ok()
                 || entry.open::<MinuteBar>().is_ok()
                 || entry.open::<RefDay>().is_ok()
+                || entry.open::<DayFeature>().is_ok()
+                || entry.open::<MinuteFeature>().is_ok()
         }
         "letter" => Letter::of_fields(&targets::fields(bytes)).is_ok(),
         "symbol" => text.is_ok_and(|text| text.parse::<Symbol>().is_ok()),
@@ -156,6 +158,8 @@ fn is_payload(encoding: Encoding, bytes: &[u8]) -> bool {
     decode::<DayBar>(encoding, bytes).is_ok()
         || decode::<MinuteBar>(encoding, bytes).is_ok()
         || decode::<RefDay>(encoding, bytes).is_ok()
+        || decode::<DayFeature>(encoding, bytes).is_ok()
+        || decode::<MinuteFeature>(encoding, bytes).is_ok()
 }
 
 /// A file of at least one bar.

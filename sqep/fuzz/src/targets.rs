@@ -11,7 +11,7 @@ use std::{
 
 use arrow_array::Array as _;
 use sqep::{
-    Calendar, DayBar, Kind, MinuteBar, Record, RefDay, Symbol,
+    Calendar, DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol,
     codec::{Decoded, Encoding, Limits, arrow, decode, encode},
     letter::Letter,
     wire::Entry,
@@ -58,6 +58,8 @@ fn all_records(encoding: Encoding, data: &[u8]) {
     records::<DayBar>(encoding, data);
     records::<MinuteBar>(encoding, data);
     records::<RefDay>(encoding, data);
+    records::<DayFeature>(encoding, data);
+    records::<MinuteFeature>(encoding, data);
 }
 
 /// What decodes is within the limits, and comes back the same from its own encoding.
@@ -96,6 +98,8 @@ pub fn arrow_columns(data: &[u8]) {
         assert!(days.is_err() || days.is_ok_and(|days| days.len() == batch.num_rows()));
         drop(arrow::records::<MinuteBar>(batch));
         drop(arrow::records::<RefDay>(batch));
+        drop(arrow::records::<DayFeature>(batch));
+        drop(arrow::records::<MinuteFeature>(batch));
         // Every value of every column is where it should be.
         for column in batch.columns() {
             column.to_data().validate_full().expect("a column that was let through is whole");
@@ -128,6 +132,8 @@ pub fn entry(data: &[u8]) {
     opened::<DayBar>(&entry);
     opened::<MinuteBar>(&entry);
     opened::<RefDay>(&entry);
+    opened::<DayFeature>(&entry);
+    opened::<MinuteFeature>(&entry);
 }
 
 fn opened<R: Record>(entry: &Entry) {
