@@ -74,7 +74,8 @@ ASOF LEFT JOIN {database}.day_facts AS day ON bar.symbol = day.symbol AND bar.da
 
 -- Longer bars from one-minute ones: labelled by their end, the opening auction (09:30) in the first of them, amount null
 -- where one of its parts is. A bucket whose day is not over holds what there is so far.
-CREATE OR REPLACE VIEW bar_1m_to_5m AS
+-- SELECT * FROM bar_1m_to(minutes = 5) WHERE symbol = 2000001
+CREATE OR REPLACE VIEW bar_1m_to AS
 SELECT symbol, day + INTERVAL label MINUTE AS frame,
        argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
        sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
@@ -83,52 +84,18 @@ FROM (
            toStartOfDay(frame) AS day,
            toHour(frame) * 60 + toMinute(frame) AS minute,
            if(minute <= 690, 570, 780) AS start,
-           start + intDiv(greatest(minute - start, 1) + 4, 5) * 5 AS label
+           start + intDiv(greatest(minute - start, 1) + {minutes:UInt16} - 1, {minutes:UInt16}) * {minutes:UInt16} AS label
     FROM {database}.bar_1m_current
 )
 GROUP BY symbol, day, label;
 
-CREATE OR REPLACE VIEW bar_1m_to_15m AS
-SELECT symbol, day + INTERVAL label MINUTE AS frame,
-       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
-       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
-FROM (
-    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
-           toStartOfDay(frame) AS day,
-           toHour(frame) * 60 + toMinute(frame) AS minute,
-           if(minute <= 690, 570, 780) AS start,
-           start + intDiv(greatest(minute - start, 1) + 14, 15) * 15 AS label
-    FROM {database}.bar_1m_current
-)
-GROUP BY symbol, day, label;
+CREATE OR REPLACE VIEW bar_1m_to_5m AS SELECT * FROM {database}.bar_1m_to(minutes = 5);
 
-CREATE OR REPLACE VIEW bar_1m_to_30m AS
-SELECT symbol, day + INTERVAL label MINUTE AS frame,
-       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
-       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
-FROM (
-    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
-           toStartOfDay(frame) AS day,
-           toHour(frame) * 60 + toMinute(frame) AS minute,
-           if(minute <= 690, 570, 780) AS start,
-           start + intDiv(greatest(minute - start, 1) + 29, 30) * 30 AS label
-    FROM {database}.bar_1m_current
-)
-GROUP BY symbol, day, label;
+CREATE OR REPLACE VIEW bar_1m_to_15m AS SELECT * FROM {database}.bar_1m_to(minutes = 15);
 
-CREATE OR REPLACE VIEW bar_1m_to_60m AS
-SELECT symbol, day + INTERVAL label MINUTE AS frame,
-       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
-       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
-FROM (
-    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
-           toStartOfDay(frame) AS day,
-           toHour(frame) * 60 + toMinute(frame) AS minute,
-           if(minute <= 690, 570, 780) AS start,
-           start + intDiv(greatest(minute - start, 1) + 59, 60) * 60 AS label
-    FROM {database}.bar_1m_current
-)
-GROUP BY symbol, day, label;
+CREATE OR REPLACE VIEW bar_1m_to_30m AS SELECT * FROM {database}.bar_1m_to(minutes = 30);
+
+CREATE OR REPLACE VIEW bar_1m_to_60m AS SELECT * FROM {database}.bar_1m_to(minutes = 60);
 
 -- A day across the market, each security with its name and its close before, on the same footing as the day's prices.
 -- SELECT * FROM bar_1d_on(day = '2025-06-30') ORDER BY change DESC
