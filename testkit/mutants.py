@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Breaks the loops on purpose, one way at a time, and shows that the simulation notices each.
 
-Works on a copy of the sources; the target folder is shared, so only the core is built again. Run by `make mutants`.
+Works on a copy of the sources; the target folder is shared, so only the core is built again. Run by `make mutants`;
+words after its name choose the mutants that have them in their names.
 """
 
 import os
@@ -12,23 +13,23 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DELIVER, PUBLISH = "sqep/src/deliver.rs", "sqep/src/publish.rs"
-GATHER = "sqep/src/publish/gather.rs"
+TAKE, INSIST, GATHER = "sqep/src/deliver/take.rs", "sqep/src/deliver/insist.rs", "sqep/src/publish/gather.rs"
 
 # What is broken, where, the text that is replaced and the text it is replaced with.
 MUTANTS = [
     (
         "acknowledges before it writes",
         DELIVER,
-        "        let refused = self.write_all(&done, first, last).await?;",
+        "        let (appetite, write) = (self.sink.appetite(), self.sink.write_all(&done, first, last));",
         "        held(self.inlet.settle(&Settlement { ids: done.ids.clone(), letters: Vec::new() }).await?)?;\n"
-        "        let refused = self.write_all(&done, first, last).await?;",
+        "        let (appetite, write) = (self.sink.appetite(), self.sink.write_all(&done, first, last));",
     ),
     (
         "keeps the mark before it writes",
         DELIVER,
-        "        let refused = self.write_all(&done, first, last).await?;",
-        "        self.keep(&Mark { born: standing.born.clone(), id: last, before: EntryId::ZERO }).await?;\n"
-        "        let refused = self.write_all(&done, first, last).await?;",
+        "        let (appetite, write) = (self.sink.appetite(), self.sink.write_all(&done, first, last));",
+        "        self.sink.keep(&Mark { born: standing.born.clone(), id: last, before: EntryId::ZERO }).await?;\n"
+        "        let (appetite, write) = (self.sink.appetite(), self.sink.write_all(&done, first, last));",
     ),
     (
         "does not read what is pending",
@@ -38,7 +39,7 @@ MUTANTS = [
     ),
     (
         "buries a refused batch whole",
-        DELIVER,
+        INSIST,
         "                    Err(WriteError::Never(error)) => match rows {",
         "                    Err(WriteError::Never(error)) if rows.len() > 1 => {\n"
         "                        never.extend(rows.iter().map(|row| (*row, error.to_string())));\n"
@@ -47,32 +48,55 @@ MUTANTS = [
     ),
     (
         "gives up after some tries",
-        DELIVER,
+        INSIST,
         "            let wait = backoff.next();\n            error!(\"{later:#}; the same batch again in {wait:?}\");",
         "            let wait = backoff.next();\n            if wait > Duration::from_secs(5) { return Ok(never); }\n"
         "            error!(\"{later:#}; the same batch again in {wait:?}\");",
     ),
-    ("drops a half", DELIVER, "parts.extend([right, left]);", "drop(right); parts.push(left);"),
-    ("swaps the halves", DELIVER, "parts.extend([right, left]);", "parts.extend([left, right]);"),
+    ("drops a half", INSIST, "parts.extend([right, left]);", "drop(right); parts.push(left);"),
+    ("swaps the halves", INSIST, "parts.extend([right, left]);", "parts.extend([left, right]);"),
     (
         "acknowledges the unreadable without a letter",
-        DELIVER,
+        TAKE,
         "                    let refusal = whole(&entry, unreadable);\n"
-        "                    hand.bury(&self.loop_.asker.group, entry, vec![refusal]);",
+        "                    hand.bury(&self.asker.group, entry, vec![refusal]);",
         "                    hand.count(&[whole(&entry, unreadable)]);",
     ),
     (
         "takes Later for done",
-        DELIVER,
+        INSIST,
         "Err(WriteError::Later(error)) => break error,",
         "Err(WriteError::Later(_)) => in_a_row = 0,",
     ),
     (
-        "reads on after a batch failed",
+        "reads ahead without end",
         DELIVER,
-        "        let refused = self.write_all(&done, first, last).await?;",
-        "        drop(self.inlet.next(Duration::ZERO).await?);\n"
-        "        let refused = self.write_all(&done, first, last).await?;",
+        "    while !hand.is_full(appetite) && !stop.is_cancelled() {",
+        "    while !hand.is_full(Appetite { records_max: 50 * appetite.records_max, ..appetite }) && !stop.is_cancelled() {",
+    ),
+    (
+        "loses what it read ahead",
+        DELIVER,
+        "read_ahead(self.loop_, self.inlet, self.stop, appetite, hand).await",
+        "read_ahead(self.loop_, self.inlet, self.stop, appetite, &mut InHand::<S::Record>::default()).await",
+    ),
+    (
+        "settles what it read ahead with what it wrote",
+        DELIVER,
+        "ids: mem::take(&mut done.ids), letters",
+        "ids: mem::take(&mut done.ids).into_iter().chain(hand.ids.iter().copied()).collect(), letters",
+    ),
+    (
+        "reads ahead at the end",
+        DELIVER,
+        "            self.flush(hand, standing, !ended).await?;",
+        "            self.flush(hand, standing, true).await?;",
+    ),
+    (
+        "reads ahead before what is pending was read",
+        DELIVER,
+        "                self.flush(hand, standing, false).await?;",
+        "                self.flush(hand, standing, true).await?;",
     ),
     (
         "settles without a look at the mark of a new stream",
@@ -143,6 +167,7 @@ def simulate(copy: pathlib.Path) -> subprocess.CompletedProcess:
 
 def main() -> int:
     survivors = []
+    chosen = [mutant for mutant in MUTANTS if all(word in mutant[0] for word in sys.argv[1:])]
     for name, file, old, _ in MUTANTS:
         if (ROOT / file).read_text().count(old) != 1:
             print(f"the mutant {name!r} no longer fits {file}: bring {pathlib.Path(__file__).name} up to date")
@@ -156,7 +181,7 @@ def main() -> int:
         print(sound.stdout, sound.stderr, sep="\n")
         print("the simulation fails on the sources as they are")
         return 1
-    for name, file, old, new in MUTANTS:
+    for name, file, old, new in chosen:
         path = copy / file
         sources = path.read_text()
         path.write_text(sources.replace(old, new))
@@ -171,7 +196,7 @@ def main() -> int:
         print(f"{'caught  ' if caught else 'SURVIVED'}  a loop that {name}  {why[:100]}", flush=True)
         survivors += [] if caught else [name]
     shutil.rmtree(copy)
-    caught = len(MUTANTS) - len(survivors)
+    caught = len(chosen) - len(survivors)
     print(f"{caught} passed, {len(survivors)} failed")
     return 1 if survivors else 0
 

@@ -1,9 +1,12 @@
 //! The loop from a stream to a sink: read, check, write, keep the mark, settle.
 //!
 //! Alone decides to acknowledge, retry and bury. Start, reconnect and crash recovery are one act: settle what is
-//! pending, then read on. Must not know any store nor Redis.
+//! pending, then read on. While a batch is being written the next one is read, and no more than that: batches are
+//! written, marked and settled one after another. Must not know any store nor Redis.
 
 mod hand;
+mod insist;
+mod take;
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
@@ -12,11 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::hand::{ENTRIES_MAX, InHand, LETTER_BYTES_MAX, whole};
+use self::{hand::InHand, insist::Insist};
 pub use crate::connect::Account;
 use crate::{
-    Appetite, Batch, Calendar, EntryId, Kind, Mark, Refusal, Row, Sink, WriteError,
-    check::Checker,
+    Appetite, Calendar, EntryId, Kind, Mark, Record, Sink,
     letter::Letter,
     marks::{Asker, Plan},
     meter::{Meter, Settled},
@@ -91,7 +93,7 @@ impl Deliverer {
         loop {
             let mut session = Session {
                 loop_: self,
-                sink,
+                sink: Insist { loop_: self, sink, stop },
                 inlet,
                 stop,
                 account: &mut account,
@@ -148,7 +150,7 @@ fn say(group: &str, account: &Account) {
 
 struct Session<'a, S, I> {
     loop_: &'a Deliverer,
-    sink: &'a mut S,
+    sink: Insist<'a, S>,
     inlet: &'a mut I,
     stop: &'a CancellationToken,
     account: &'a mut Account,
@@ -171,7 +173,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             None => self.take_up(&standing).await?,
         }
         self.read_pending(&mut hand, &standing).await?;
-        self.flush(&mut hand, &standing).await?;
+        self.flush(&mut hand, &standing, false).await?;
         match standing.replay {
             Some(replay) => self.read_past(&mut hand, &standing, replay).await,
             None => self.read_new(&mut hand, &standing, target).await.map(|()| Ended::Settled),
@@ -180,10 +182,10 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
 
     /// Before the past is read the sink is told so: without the replay it must not take itself for whole.
     async fn begin_past(&mut self) -> Result<(), Broken> {
-        if self.mark().await?.is_some_and(|mark| mark.is_in_replay()) {
+        if self.sink.mark().await?.is_some_and(|mark| mark.is_in_replay()) {
             return Ok(());
         }
-        self.keep(&Mark::in_replay()).await
+        self.sink.keep(&Mark::in_replay()).await
     }
 
     /// Reads the past as far as it lies ready; when all of it does and is settled, turns to the stream itself.
@@ -196,7 +198,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         while !self.step(hand, standing, replay.done, <[Entry]>::is_empty).await? {}
         if replay.done {
             let after = replay.after;
-            self.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;
+            self.sink.keep(&Mark { born: standing.born.clone(), id: after, before: after }).await?;
             held(self.inlet.turn().await?)?;
             info!(group = self.loop_.asker.group, %after, "the past is settled: going on with the stream");
         }
@@ -217,7 +219,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
 
     /// Holds the sink's mark against the stream, and places the group where both agree.
     async fn take_up(&mut self, standing: &Standing) -> Result<(), Broken> {
-        let mark = self.mark().await?;
+        let mark = self.sink.mark().await?;
         self.before = mark.as_ref().map_or(EntryId::ZERO, |mark| mark.before);
         let plan = self.loop_.asker.plan(standing, mark.as_ref()).map_err(|e| Broken::Fatal(e.into()))?;
         let Plan::Place { floor, mark, because } = plan else { return Ok(()) };
@@ -225,7 +227,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             error!(group = self.loop_.asker.group, from = %mark.id, "{because}");
         }
         self.inlet.raise(floor).await?;
-        self.keep(&mark).await?;
+        self.sink.keep(&mark).await?;
         self.before = mark.before;
         held(self.inlet.place(mark.id).await?)
     }
@@ -241,9 +243,9 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             let entries = held(self.inlet.pending(after).await?)?;
             let Some(last) = entries.last() else { return Ok(()) };
             after = last.id;
-            self.take(hand, entries);
-            if self.full(hand) {
-                self.flush(hand, standing).await?;
+            self.loop_.take(hand, entries);
+            if hand.is_full(self.sink.appetite()) {
+                self.flush(hand, standing, false).await?;
             }
         }
     }
@@ -268,15 +270,19 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         at_once: bool,
         ends: impl FnOnce(&[Entry]) -> bool,
     ) -> Result<bool, Broken> {
-        let wait = if at_once { Duration::ZERO } else { self.patience(hand) };
-        self.loop_.meter.busy();
-        let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
-        let entries = held(entries)?;
-        self.backoff.reset();
-        let ended = ends(&entries);
-        self.take(hand, entries);
-        if ended || self.full(hand) || self.patience(hand).is_zero() {
-            self.flush(hand, standing).await?;
+        // What was read ahead may be enough already.
+        let mut ended = false;
+        if !hand.is_full(self.sink.appetite()) {
+            let wait = if at_once { Duration::ZERO } else { self.patience(hand) };
+            self.loop_.meter.busy();
+            let entries = unless(self.stop, self.inlet.next(wait)).await.ok_or(Broken::Stopped)??;
+            let entries = held(entries)?;
+            self.backoff.reset();
+            ended = ends(&entries);
+            self.loop_.take(hand, entries);
+        }
+        if ended || hand.is_full(self.sink.appetite()) || self.patience(hand).is_zero() {
+            self.flush(hand, standing, !ended).await?;
         }
         if self.said.elapsed() > SAY {
             *self.said = Instant::now();
@@ -291,12 +297,6 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         Ok(ended)
     }
 
-    fn full(&self, hand: &InHand<S::Record>) -> bool {
-        hand.rows.len() >= self.sink.appetite().records_max
-            || hand.ids.len() >= ENTRIES_MAX
-            || hand.letter_bytes >= LETTER_BYTES_MAX
-    }
-
     /// How long to wait for more: what is left of the sink's patience, or a blocking read's length with empty hands.
     fn patience(&self, hand: &InHand<S::Record>) -> Duration {
         const BLOCK: Duration = Duration::from_secs(2);
@@ -304,61 +304,23 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         hand.since.map_or(BLOCK, |since| wait_max.saturating_sub(since.elapsed()).min(BLOCK))
     }
 
-    /// Opens entries into rows; what cannot be opened or breaks a rule becomes a letter.
-    fn take(&self, hand: &mut InHand<S::Record>, entries: Vec<Entry>) {
-        for entry in entries {
-            hand.since.get_or_insert_with(Instant::now);
-            hand.ids.push(entry.id);
-            hand.bytes += entry.bytes();
-            match entry.open::<S::Record>() {
-                Ok(opened) => {
-                    let source = hand.source(&opened.source);
-                    let versions = opened.decoded.versions;
-                    let version = |at: usize| versions.as_ref().map_or(entry.id.version(), |all| all[at]);
-                    hand.fetched += u64::try_from(opened.decoded.records.len()).unwrap_or(u64::MAX);
-                    let rows = opened.decoded.records.into_iter().enumerate();
-                    let rows = rows.map(|(at, record)| Row { record, version: version(at), source });
-                    let refusals = self.check(hand, rows);
-                    if !refusals.is_empty() {
-                        hand.bury(&self.loop_.asker.group, entry, refusals);
-                    }
-                }
-                Err(unreadable) => {
-                    hand.fetched += entry.claimed();
-                    let refusal = whole(&entry, unreadable);
-                    hand.bury(&self.loop_.asker.group, entry, vec![refusal]);
-                }
-            }
-        }
-    }
-
-    /// The second door: adds the rows that pass, returns the others.
-    fn check(
-        &self,
+    /// Writes what is in hand, keeps the mark, settles. Nothing else acknowledges. With `ahead` the next batch is in hand
+    /// then, as far as it lay ready.
+    async fn flush(
+        &mut self,
         hand: &mut InHand<S::Record>,
-        rows: impl Iterator<Item = Row<S::Record>>,
-    ) -> Vec<Refusal> {
-        let mut checker = Checker::new(&self.loop_.calendar);
-        let mut refusals = Vec::new();
-        for (at, row) in rows.enumerate() {
-            match checker.admit(&row.record, self.loop_.kind) {
-                Ok(_) => hand.rows.push(row),
-                Err(findings) => {
-                    let place = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
-                    refusals.push(Refusal::of(place, &row.record, findings));
-                }
-            }
-        }
-        refusals
-    }
-
-    /// Writes what is in hand, keeps the mark, settles. Nothing else acknowledges.
-    async fn flush(&mut self, hand: &mut InHand<S::Record>, standing: &Standing) -> Result<(), Broken> {
+        standing: &Standing,
+        ahead: bool,
+    ) -> Result<(), Broken> {
         let (Some(&first), Some(&last)) = (hand.ids.iter().min(), hand.ids.iter().max()) else {
             return Ok(());
         };
         let mut done = mem::take(hand);
-        let refused = self.write_all(&done, first, last).await?;
+        let (appetite, write) = (self.sink.appetite(), self.sink.write_all(&done, first, last));
+        let (refused, ahead) = tokio::join!(write, async {
+            if ahead { read_ahead(self.loop_, self.inlet, self.stop, appetite, hand).await } else { Ok(()) }
+        });
+        let (refused, ()) = (refused?, ahead?);
         self.loop_.meter.durable(first);
         let written = done.rows.len() - refused.len();
         done.bury_rows(&self.loop_.asker.group, refused);
@@ -366,7 +328,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         // Ids of the past are not those of the stream: the mark comes at its end.
         if standing.replay.is_none() {
             let before = self.before(last);
-            self.keep(&Mark { born: standing.born.clone(), id: last, before }).await?;
+            self.sink.keep(&Mark { born: standing.born.clone(), id: last, before }).await?;
         }
         let letters = mem::take(&mut done.letters);
         let account = Account {
@@ -382,93 +344,6 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         self.backoff.reset();
         self.account.add(&account);
         Ok(())
-    }
-
-    /// Writes all rows; returns those the sink can never take, with what it said.
-    async fn write_all(
-        &mut self,
-        hand: &InHand<S::Record>,
-        first: EntryId,
-        last: EntryId,
-    ) -> Result<Vec<(Row<S::Record>, String)>, Broken> {
-        let mut backoff = Backoff::default();
-        loop {
-            let mut never = Vec::new();
-            let mut parts = vec![hand.rows.as_slice()];
-            let mut in_a_row = 0;
-            let later = loop {
-                let Some(rows) = parts.pop() else { return Ok(never) };
-                if rows.is_empty() {
-                    continue;
-                }
-                self.loop_.meter.busy();
-                let batch =
-                    Batch { partition: self.loop_.partition, first, last, rows, sources: &hand.sources };
-                match self.sink.write(&batch).await {
-                    Ok(()) => in_a_row = 0,
-                    Err(WriteError::Later(error)) => break error,
-                    Err(WriteError::Never(error)) => match rows {
-                        [row] => {
-                            in_a_row += 1;
-                            if in_a_row > self.loop_.never_records_max {
-                                break error
-                                    .context("the sink refuses record after record: is it the right table?");
-                            }
-                            never.push((*row, format!("{error:#}")));
-                        }
-                        rows => {
-                            let (left, right) = rows.split_at(rows.len() / 2);
-                            parts.extend([right, left]);
-                        }
-                    },
-                }
-            };
-            let wait = backoff.next();
-            error!("{later:#}; the same batch again in {wait:?}");
-            self.loop_.meter.retry("sink", &later);
-            if !pause(wait, self.stop).await {
-                return Err(Broken::Stopped);
-            }
-        }
-    }
-
-    /// The sink's mark, asked for until the sink can tell.
-    async fn mark(&mut self) -> Result<Option<Mark>, Broken> {
-        let mut backoff = Backoff::default();
-        loop {
-            self.loop_.meter.busy();
-            match self.sink.mark(self.loop_.partition).await {
-                Ok(mark) => return Ok(mark),
-                Err(WriteError::Never(error)) => return Err(Broken::Fatal(error)),
-                Err(WriteError::Later(error)) => {
-                    let wait = backoff.next();
-                    error!("{error:#}; asking for the mark again in {wait:?}");
-                    self.loop_.meter.retry("mark", &error);
-                    if !pause(wait, self.stop).await {
-                        return Err(Broken::Stopped);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Keeps a mark in the sink, again and again until it holds.
-    async fn keep(&mut self, mark: &Mark) -> Result<(), Broken> {
-        let mut backoff = Backoff::default();
-        loop {
-            self.loop_.meter.busy();
-            match self.sink.save(self.loop_.partition, mark).await {
-                Ok(()) => return Ok(()),
-                Err(WriteError::Later(error) | WriteError::Never(error)) => {
-                    let wait = backoff.next();
-                    error!("cannot keep the mark: {error:#}; again in {wait:?}");
-                    self.loop_.meter.retry("mark", &error);
-                    if !pause(wait, self.stop).await {
-                        return Err(Broken::Stopped);
-                    }
-                }
-            }
-        }
     }
 
     async fn wait_for_burial(&mut self, letters: &[Letter]) -> Result<(), Broken> {
@@ -487,6 +362,24 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
             }
         }
     }
+}
+
+/// Takes what lies ready, to one batch, without waiting for more.
+async fn read_ahead<R: Record>(
+    loop_: &Deliverer,
+    inlet: &mut impl Inlet,
+    stop: &CancellationToken,
+    appetite: Appetite,
+    hand: &mut InHand<R>,
+) -> Result<(), Broken> {
+    while !hand.is_full(appetite) && !stop.is_cancelled() {
+        let entries = held(inlet.next(Duration::ZERO).await?)?;
+        if entries.is_empty() {
+            break;
+        }
+        loop_.take(hand, entries);
+    }
+    Ok(())
 }
 
 /// What `--resume` does where a reader stopped with a word on marks: everything the stream still

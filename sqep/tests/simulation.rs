@@ -124,7 +124,7 @@ impl Simulation {
             meter: Arc::default(),
         };
         let mut sink = StoreSink::new(self.world.clone(), self.script.poison(), self.batch, reader);
-        let mut inlet = FakeInlet::new(self.world.clone(), reader);
+        let mut inlet = FakeInlet::new(self.world.clone(), reader, self.batch);
         loop {
             match deliverer.run(&mut sink, &mut inlet, stop).await {
                 Ok(account) => return balanced(&account),

@@ -21,7 +21,7 @@ const LEASE: Duration = Duration::from_secs(30);
 async fn the_simulated_server_keeps_the_promises_of_a_transport() -> anyhow::Result<()> {
     let world = Shared::new(7, Faults::default());
     let mut outlet = FakeOutlet::new(world.clone(), "suite");
-    let mut inlet = FakeInlet::new(world.clone(), 1);
+    let mut inlet = FakeInlet::new(world.clone(), 1, 1_000);
     transport(&mut outlet, &mut inlet, || async {
         tokio::time::sleep(2 * LEASE).await;
         Ok(())

@@ -7,16 +7,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
-    EntryId, Reason, Record, Refusal, Row,
+    Appetite, EntryId, Reason, Record, Refusal, Row,
     check::Finding,
     letter::Letter,
     wire::{Entry, Unreadable},
 };
 
 /// Entries of one batch at most, however few records they hold.
-pub(super) const ENTRIES_MAX: usize = 10_000;
+const ENTRIES_MAX: usize = 10_000;
 /// Bytes of letters of one batch at most.
-pub(super) const LETTER_BYTES_MAX: usize = 16 << 20;
+const LETTER_BYTES_MAX: usize = 16 << 20;
 
 /// Entries read and not yet settled, with the records they hold.
 pub(super) struct InHand<R> {
@@ -61,6 +61,13 @@ pub(super) fn whole(entry: &Entry, unreadable: Unreadable) -> Refusal {
 }
 
 impl<R: Record> InHand<R> {
+    /// Whether this is as much as is written at once.
+    pub(super) fn is_full(&self, appetite: Appetite) -> bool {
+        self.rows.len() >= appetite.records_max
+            || self.ids.len() >= ENTRIES_MAX
+            || self.letter_bytes >= LETTER_BYTES_MAX
+    }
+
     pub(super) fn source(&mut self, name: &str) -> u16 {
         let known = self.sources.iter().position(|source| **source == *name);
         let at = known.unwrap_or_else(|| {

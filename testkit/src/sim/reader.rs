@@ -18,20 +18,23 @@ use super::{
 
 /// How long a lease lasts without a sign of life.
 const LEASE: Duration = Duration::from_secs(30);
+/// Entries of one reply.
+const ENTRIES_MAX: usize = 5;
 
 /// Reads from a [`Shared`] world.
 #[derive(Debug)]
 pub struct FakeInlet {
     world: Shared,
     reader: u64,
+    records_max: usize,
     token: u64,
     recovered: bool,
 }
 
 impl FakeInlet {
-    /// One reader of the group; its sink goes by the same number.
-    pub fn new(world: Shared, reader: u64) -> FakeInlet {
-        FakeInlet { world, reader, token: 0, recovered: false }
+    /// One reader of the group; its sink goes by the same number and takes so many records at once.
+    pub fn new(world: Shared, reader: u64, records_max: usize) -> FakeInlet {
+        FakeInlet { world, reader, records_max, token: 0, recovered: false }
     }
 
     /// One step that needs the lease; it may fail before or after `act` took effect.
@@ -128,7 +131,7 @@ impl Inlet for FakeInlet {
 
     async fn pending(&mut self, after: EntryId) -> Result<Held<Vec<Entry>>, TransportError> {
         let found = self.guarded(|world| {
-            let count = world.rng.random_range(1..6);
+            let count = world.rng.random_range(1..=ENTRIES_MAX);
             let (group, entries) = lane(&mut world.server.state)?;
             let ids = group.pending.range((Bound::Excluded(after), Bound::Unbounded)).take(count);
             Some(
@@ -152,12 +155,14 @@ impl Inlet for FakeInlet {
         if !wait.is_zero() {
             tokio::time::sleep(Duration::from_millis(10).min(wait)).await;
         }
-        let (recovered, reader) = (self.recovered, self.reader);
+        let recovered = self.recovered;
+        // One batch that is being written and one that is read meanwhile, each with a last reply too much.
+        let in_hand_max = 2 * (self.records_max + ENTRIES_MAX);
         let found = self.guarded(|world| {
-            let owes = world.store.owes(reader);
-            world.promise(!owes, "the loop asked for more while a batch was refused and not yet written");
+            let in_hand = world.server.readable_pending();
+            world.promise(in_hand < in_hand_max, "the loop read on and on while a batch was not yet written");
             world.promise(recovered, "the loop asked for new entries before it had read all pending ones");
-            let count = world.rng.random_range(1..6);
+            let count = world.rng.random_range(1..=ENTRIES_MAX);
             let (group, entries) = lane(&mut world.server.state)?;
             let after = (Bound::Excluded(group.delivered), Bound::Unbounded);
             let entries: Vec<Entry> =
@@ -174,7 +179,10 @@ impl Inlet for FakeInlet {
     }
 
     async fn settle(&mut self, settlement: &Settlement) -> Result<Held<()>, TransportError> {
+        let reader = self.reader;
         let settle = |world: &mut World| {
+            let owes = world.store.owes(reader);
+            world.promise(!owes, "the loop settled while a batch was refused and not yet written");
             let state = &mut world.server.state;
             let (group, _) = lane(state)?;
             group.pending.retain(|id| !settlement.ids.contains(id));
