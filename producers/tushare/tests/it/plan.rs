@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Rig, Run, day, fill_tables};
 use sqep_testkit::tushare::{Api, Cell, Faults, Refusal, Row, World};
+
+use crate::common::{Rig, Run, day, fill_tables};
 
 const FROM: &str = "2026-03-02";
 const HALF: &str = "2026-03-13";

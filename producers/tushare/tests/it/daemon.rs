@@ -2,16 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use common::{
-    assert_same, day, day_bars, fill_tables,
-    office::{Daemon, Office, at},
-    sessions,
-};
 use sqep::{Cursors, DayBar, Kind, MinuteBar, Record, RefDay, Source, Symbol, kind::Grid};
 use sqep_testkit::{
     suite::source::{self, Delivery, Life, Rig},
@@ -21,6 +14,12 @@ use sqep_tushare::{
     config::FetchSettings,
     plan::Range,
     source::{Errand, TushareSource},
+};
+
+use crate::common::{
+    assert_same, day, day_bars, fill_tables,
+    office::{Daemon, Office, at},
+    sessions,
 };
 
 const FROM: &str = "2026-03-02";

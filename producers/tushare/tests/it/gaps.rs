@@ -1,10 +1,9 @@
 //! What is missing of a day, and what becomes of it when it comes.
 
-mod common;
-
-use common::{Rig, assert_same, day, day_bars};
 use sqep::{DayBar, Kind};
 use sqep_testkit::tushare::{Api, Faults, Row, World};
+
+use crate::common::{self, Rig, assert_same, day, day_bars};
 
 const FROM: &str = "2026-03-02";
 const TO: &str = "2026-03-06";

@@ -2,15 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
 use chrono::NaiveDateTime;
-use common::{Rig, assert_same, day, day_bars, fill_tables};
 use sqep::{Calendar, DayBar, Kind, Reason, Record, RefDay, Symbol, symbol::Class};
 use sqep_testkit::tushare::{Api, Call, Cell, FakeTushare, Faults, Refusal, Row, TOKEN, World};
 use sqep_tushare::{
@@ -24,6 +21,8 @@ use sqep_tushare::{
     tables::Tables,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::common::{Rig, assert_same, day, day_bars, fill_tables};
 
 const DAY: &str = "2026-03-03";
 const COMPACT: &str = "20260303";

@@ -2,18 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use chrono::TimeDelta;
-use common::{
-    day, fill_tables,
-    office::{Office, at},
-};
 use sqep::{Cursors, DayBar, Kind, Record, Source, Symbol};
 use sqep_testkit::tushare::World;
 use sqep_tushare::{
@@ -21,6 +15,11 @@ use sqep_tushare::{
     source::{Errand, TushareSource},
 };
 use tokio::time::timeout;
+
+use crate::common::{
+    day, fill_tables,
+    office::{Office, at},
+};
 
 const DAY: &str = "2026-03-03";
 

@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
-use common::{Rig, assert_same, day, day_bars, fill_tables};
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid};
 use sqep_testkit::tushare::{Api, Faults, Row, World};
+
+use crate::common::{Rig, assert_same, day, day_bars, fill_tables};
 
 const FROM: &str = "2026-03-02";
 const TO: &str = "2026-03-06";

@@ -1,12 +1,11 @@
 //! The whole market of two days as it was, when the folder of real data is given (`SQEP_DATA`).
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::{Rig, assert_same, day, day_bars};
 use sqep::{DayBar, Kind};
 use sqep_testkit::tushare::{Faults, World};
+
+use crate::common::{Rig, assert_same, day, day_bars};
 
 /// Six a day, and of four tables a first page that is not trusted.
 const CALLS: usize = 2 * 6 + 4;

@@ -3,15 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{
-    Stream, day, day_bars, fill_tables,
-    office::{Office, at},
-    stream,
-};
 use sqep::{
     DayBar, Kind, Record, RefDay,
     app::{CalendarSettings, Outward, PublishSettings},
@@ -23,6 +16,12 @@ use sqep_testkit::{TestRedis, tushare::World};
 use sqep_tushare::{config::FetchSettings, job::Feed, source::Errand};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::common::{
+    self, Stream, day, day_bars, fill_tables,
+    office::{Office, at},
+    stream,
+};
 
 const DAY: &str = "2026-03-03";
 

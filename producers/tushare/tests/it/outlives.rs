@@ -2,15 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
-use common::{
-    day, fill_tables,
-    office::{Daemon, Office, at},
-};
 use sqep::{Cursors, DayBar, Kind, Source, symbol::Class};
 use sqep_testkit::tushare::{Faults, Refusal, Span, World};
 use sqep_tushare::{config::FetchSettings, source::Errand};
+
+use crate::common::{
+    day, fill_tables,
+    office::{Daemon, Office, at},
+};
 
 const DAY: &str = "2026-03-03";
 

@@ -1,12 +1,11 @@
 //! What a user is told when the service refuses: an exit code and one line, and nothing published as complete.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{Rig, Run, day, write};
 use sqep::{DayBar, Kind, symbol::Class};
 use sqep_testkit::tushare::{Faults, Rates, Refusal, World};
+
+use crate::common::{self, Rig, Run, day, write};
 
 const FROM: &str = "2026-03-02";
 const TO: &str = "2026-03-31";

@@ -2,16 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use common::{
-    Rig, day,
-    office::{Daemon, Office, at},
-    sessions,
-};
 use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid};
 use sqep_testkit::tushare::{Api, Faults, Row, World};
 use sqep_tushare::{
@@ -21,6 +14,12 @@ use sqep_tushare::{
     source::{Errand, TushareSource},
 };
 use tokio::time::timeout;
+
+use crate::common::{
+    Rig, day,
+    office::{Daemon, Office, at},
+    sessions,
+};
 
 const INDEX: [&str; 4] = ["--set", "fetch.stocks=false", "--set", "fetch.indices=[\"000001.SH\"]"];
 const MINUTES: [&str; 4] = ["--set", "stream.kind=bar:5m", "--set", "fetch.symbols=[\"000001.SZ\"]"];

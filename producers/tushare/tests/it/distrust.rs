@@ -2,15 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
-use common::{
-    Rig, Stream, day, fill_tables,
-    office::{Daemon, Office, at},
-};
 use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid};
 use sqep_testkit::tushare::{Api, Cell, Faults, Row, World};
 use sqep_tushare::{config::FetchSettings, gaps::Gaps, source::Errand};
+
+use crate::common::{
+    Rig, Stream, day, fill_tables,
+    office::{Daemon, Office, at},
+};
 
 const FROM: &str = "2026-03-02";
 const TO: &str = "2026-03-06";

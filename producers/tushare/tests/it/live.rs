@@ -2,19 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{NaiveDateTime, TimeDelta};
-use common::{
-    day, fill_tables,
-    office::{Daemon, Office, at},
-};
 use sqep::{Cursors, Kind, MinuteBar, Record, Source, Symbol, kind::Grid};
 use sqep_testkit::tushare::{Faults, World};
 use sqep_tushare::{config::FetchSettings, source::Errand};
 use tokio::time::timeout;
+
+use crate::common::{
+    day, fill_tables,
+    office::{Daemon, Office, at},
+};
 
 const CODES: [&str; 2] = ["601000.SH", "000001.SZ"];
 

@@ -2,11 +2,10 @@
 
 #![expect(clippy::float_cmp, reason = "whole shares are whole")]
 
-mod common;
-
-use common::{Rig, assert_same, day, day_bars, sessions};
 use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Symbol, kind::Grid, symbol::Class};
 use sqep_testkit::tushare::{Api, Faults, Refusal, Row, World};
+
+use crate::common::{self, Rig, assert_same, day, day_bars, sessions};
 
 const FROM: &str = "2026-03-02";
 const TO: &str = "2026-03-31";

@@ -1,15 +1,14 @@
 //! Sixty sessions with everything that goes wrong with the service, beside sixty on which nothing does.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, Run, Stream, assert_same, day, fill_tables, sessions, write};
 use sqep::{DayBar, Kind};
 use sqep_testkit::{
     programs::Running,
     tushare::{Faults, Outcome, TOKEN, World},
 };
+
+use crate::common::{Rig, Run, Stream, assert_same, day, fill_tables, sessions, write};
 
 const FROM: &str = "2025-12-01";
 const TO: &str = "2026-03-04";
