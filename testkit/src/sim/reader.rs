@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Bound, time::Duration};
 
 use rand::Rng;
 use sqep::{
-    EntryId,
+    DayBar, EntryId,
     transport::{Held, Inlet, Settlement, Standing, TransportError},
     wire::Entry,
 };
@@ -18,8 +18,6 @@ use super::{
 
 /// How long a lease lasts without a sign of life.
 const LEASE: Duration = Duration::from_secs(30);
-/// Entries of one reply.
-const ENTRIES_MAX: usize = 5;
 
 /// Reads from a [`Shared`] world.
 #[derive(Debug)]
@@ -100,6 +98,11 @@ fn lane(state: &mut State) -> Option<(&mut Group, &BTreeMap<EntryId, Entry>)> {
     }
 }
 
+/// Records of an entry; none of one that nobody can read.
+fn records(entry: &Entry) -> usize {
+    entry.open::<DayBar>().map_or(0, |opened| opened.decoded.records.len())
+}
+
 fn no_group() -> TransportError {
     gone("NOGROUP the group is gone")
 }
@@ -131,7 +134,7 @@ impl Inlet for FakeInlet {
 
     async fn pending(&mut self, after: EntryId) -> Result<Held<Vec<Entry>>, TransportError> {
         let found = self.guarded(|world| {
-            let count = world.rng.random_range(1..=ENTRIES_MAX);
+            let count = world.rng.random_range(1..6);
             let (group, entries) = lane(&mut world.server.state)?;
             let ids = group.pending.range((Bound::Excluded(after), Bound::Unbounded)).take(count);
             Some(
@@ -155,20 +158,24 @@ impl Inlet for FakeInlet {
         if !wait.is_zero() {
             tokio::time::sleep(Duration::from_millis(10).min(wait)).await;
         }
-        let recovered = self.recovered;
-        // One batch that is being written and one that is read meanwhile, each with a last reply too much.
-        let in_hand_max = 2 * (self.records_max + ENTRIES_MAX);
+        let (recovered, reader, records_max) = (self.recovered, self.reader, self.records_max);
         let found = self.guarded(|world| {
-            let in_hand = world.server.readable_pending();
-            world.promise(in_hand < in_hand_max, "the loop read on and on while a batch was not yet written");
+            let ahead = world.store.ahead(reader).copied().unwrap_or_default();
+            world.promise(
+                ahead < records_max,
+                "the loop read on and on while a batch was refused and not yet written",
+            );
             world.promise(recovered, "the loop asked for new entries before it had read all pending ones");
-            let count = world.rng.random_range(1..=ENTRIES_MAX);
+            let count = world.rng.random_range(1..6);
             let (group, entries) = lane(&mut world.server.state)?;
             let after = (Bound::Excluded(group.delivered), Bound::Unbounded);
             let entries: Vec<Entry> =
                 entries.range(after).take(count).map(|(_, entry)| entry.clone()).collect();
             group.pending.extend(entries.iter().map(|entry| entry.id));
             group.delivered = entries.last().map_or(group.delivered, |entry| entry.id);
+            if let Some(ahead) = world.store.ahead(reader) {
+                *ahead += entries.iter().map(records).sum::<usize>();
+            }
             Some(entries)
         });
         match found.await? {

@@ -165,12 +165,6 @@ impl Server {
         self.state.group.as_ref().map_or(0, |group| group.pending.len())
     }
 
-    /// Entries handed out and not settled that hold records.
-    pub(super) fn readable_pending(&self) -> usize {
-        let group = self.state.past.as_ref().map(|past| &past.group).or(self.state.group.as_ref());
-        group.map_or(0, |group| group.pending.difference(&self.garbage).count())
-    }
-
     /// Whether a sink with this mark says that it holds every entry.
     pub fn is_whole(&self, mark: &Mark) -> bool {
         let last = self.state.entries.keys().next_back().copied().unwrap_or_default();

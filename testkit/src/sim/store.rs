@@ -1,9 +1,6 @@
 //! The simulated sink: a table by key that keeps the highest version, and a mark.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use rand::Rng;
 use sqep::{Appetite, Batch, DayBar, EntryId, Mark, Record, Row, Sink, Symbol, WriteError};
@@ -15,7 +12,8 @@ use super::{Poison, Shared};
 pub struct Store {
     rows: BTreeMap<(Symbol, i64), (u64, DayBar)>,
     mark: Option<Mark>,
-    owing: BTreeSet<u64>,
+    /// Readers whose batch was refused and is not yet written, and how many records each was handed since.
+    owing: BTreeMap<u64, usize>,
     outage: u32,
     /// The sink that alone may write at the moment, by its number.
     locked: Option<u64>,
@@ -38,7 +36,12 @@ impl Store {
     }
 
     pub(super) fn owes(&self, reader: u64) -> bool {
-        self.owing.contains(&reader)
+        self.owing.contains_key(&reader)
+    }
+
+    /// Records that a reader was handed since its batch was refused.
+    pub(super) fn ahead(&mut self, reader: u64) -> Option<&mut usize> {
+        self.owing.get_mut(&reader)
     }
 
     pub(super) fn forgive(&mut self, reader: u64) {
@@ -124,7 +127,7 @@ impl Sink for StoreSink {
         world.store.outage = world.store.outage.saturating_sub(1);
         if world.store.outage > 0 || world.happens(|faults| faults.sink) {
             self.order = None;
-            world.store.owing.insert(self.reader);
+            world.store.owing.entry(self.reader).or_default();
             if world.rng.random() {
                 // Taken in part or in whole, and then the answer was lost.
                 let taken = world.rng.random_range(0..=batch.rows.len());
