@@ -50,7 +50,8 @@ FROM (
     WHERE frame <= {as_of:Date}
 ) AS bar;
 
--- What is known of each day, from its bar or from before its first bar: the newest word on each.
+-- What is known of each day, from its bar or from before its first bar: of each column the newest word that is one, since
+-- argMax passes over nulls. A row of limits without a factor takes no factor back, nor a bar without limits the limits.
 CREATE OR REPLACE VIEW day_facts AS
 SELECT symbol, frame, argMax(adjust, version) AS adjust, argMax(st, version) AS st,
        argMax(buy_limit, version) AS buy_limit, argMax(sell_limit, version) AS sell_limit
@@ -61,16 +62,30 @@ FROM (
 )
 GROUP BY symbol, frame;
 
--- Minute bars with the day's factor, ST and limits. The factor is that of the last day known by then; ST and limits are
--- of the very day or null, since yesterday's are wrong today.
+-- Minute bars of some days with the day's factor, ST and limits. The factor is the last one known by then, of the 400 days
+-- before at most; ST and limits are of the very day or null, since yesterday's are wrong today. Only those days are read.
+-- SELECT * FROM bar_1m_day(from_day = '2025-06-01', to_day = '2025-06-30') WHERE symbol = 2000001
 CREATE OR REPLACE VIEW bar_1m_day AS
 SELECT bar.symbol AS symbol, bar.frame AS frame, bar.open AS open, bar.high AS high, bar.low AS low, bar.close AS close,
-       bar.vol AS vol, bar.amount AS amount, day.adjust AS adjust, bar.close * day.adjust AS close_hfq,
-       if(day.frame = bar.day, day.st, NULL) AS st,
-       if(day.frame = bar.day, day.buy_limit, NULL) AS buy_limit,
-       if(day.frame = bar.day, day.sell_limit, NULL) AS sell_limit
-FROM (SELECT *, toDate(frame) AS day FROM {database}.bar_1m_current) AS bar
-ASOF LEFT JOIN {database}.day_facts AS day ON bar.symbol = day.symbol AND bar.day >= day.frame;
+       bar.vol AS vol, bar.amount AS amount, factor.adjust AS adjust, bar.close * factor.adjust AS close_hfq,
+       bar.st AS st, bar.buy_limit AS buy_limit, bar.sell_limit AS sell_limit
+FROM (
+    SELECT minute.symbol AS symbol, minute.frame AS frame, minute.open AS open, minute.high AS high, minute.low AS low,
+           minute.close AS close, minute.vol AS vol, minute.amount AS amount, minute.day AS day,
+           own.st AS st, own.buy_limit AS buy_limit, own.sell_limit AS sell_limit
+    FROM (
+        SELECT *, toDate(frame) AS day FROM {database}.bar_1m_current
+        WHERE frame >= toDateTime({from_day:Date}, 'Asia/Shanghai') AND frame < toDateTime({to_day:Date} + 1, 'Asia/Shanghai')
+    ) AS minute
+    LEFT JOIN (
+        SELECT symbol, frame, st, buy_limit, sell_limit FROM {database}.day_facts
+        WHERE frame >= {from_day:Date} AND frame <= {to_day:Date}
+    ) AS own ON minute.symbol = own.symbol AND minute.day = own.frame
+) AS bar
+ASOF LEFT JOIN (
+    SELECT symbol, frame, adjust FROM {database}.day_facts
+    WHERE frame >= {from_day:Date} - 400 AND frame <= {to_day:Date} AND adjust IS NOT NULL
+) AS factor ON bar.symbol = factor.symbol AND bar.day >= factor.frame;
 
 -- Longer bars from one-minute ones: labelled by their end, the opening auction (09:30) in the first of them, amount null
 -- where one of its parts is. A bucket whose day is not over holds what there is so far.

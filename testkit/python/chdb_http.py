@@ -1,23 +1,31 @@
 """ClickHouse's HTTP interface in front of chDB, which is the real engine as a library.
 
 Knows how clients speak to ClickHouse and how servers fail; must not know any table. Prints one line when it answers:
-the port and the engine's version. Ends when its standard input does, so that it never outlives who started it.
+the port, the engine's version and the port of TLS. Ends when its standard input does, so that it never outlives who
+started it.
 
     python chdb_http.py FOLDER [PORT]
 
 Not as a server: one statement at a time, no replicas, no rights beyond a user and a password (environment variables
-FRONT_USER and FRONT_PASSWORD). FRONT_WITHOUT names settings (comma separated) that it does not know, as an older server.
+FRONT_USER and FRONT_PASSWORD). FRONT_WITHOUT names settings (comma separated) that it does not know, as an older server,
+and FRONT_VERSION the version it says it is. With FRONT_TLS, two files (certificate and key, comma separated), it listens on
+a port with TLS as well.
 
 POST /faults takes a list of faults, each {"match": regular expression on the statement, "times": n, "do": …}:
     drop    the connection is closed and nothing done
     lose    the statement is done and its answer lost
     delay   {"ms": n} before the statement is done
     code    {"code": n, "text": …} instead of doing it, with status 500
-    cut     after {"bytes": n} of an insert the connection is closed, as by a network that breaks
-    die     after {"bytes": n} of an insert the server is no more
+    break   after {"bytes": n} of an insert the connection is closed; the engine does with them what the insert's settings say
+    cut     the first {"rows": n} of an insert are written, in blocks of their own, and the connection is closed
+    die     the same, and the server is no more
+    hold    the same, but the connection stays open for {"ms": n}, or until its client or the list of faults goes
+POST /said takes a regular expression and tells how many statements, each with its settings, it was found in. GET /held
+tells how many inserts are held.
 """
 
 import base64
+import contextlib
 import email.parser
 import email.policy
 import http.server
@@ -25,6 +33,8 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import struct
 import sys
 import threading
@@ -41,8 +51,10 @@ WORDS = {
 }
 INSERT = re.compile(r"^\s*(INSERT\s+INTO\s.*?)\s+FORMAT\s+(\w+)\s*$", re.IGNORECASE | re.DOTALL)
 CODE = re.compile(r"Code: (\d+)")
-# Blocks so small that a broken insert leaves some of its rows, as it does on a server.
+# A server that cuts what it is given, whatever it was told.
 SMALL_BLOCKS = {"max_insert_block_size": "500", "min_insert_block_size_rows": "0", "min_insert_block_size_bytes": "0"}
+WIDTHS = {"Bool": 1, "Date": 2, "DateTime": 4, "Float64": 8, "Int32": 4, "UInt16": 2, "UInt64": 8}
+LOOK_S = 0.01
 
 
 class Refusal(Exception):
@@ -61,6 +73,8 @@ class Engine:
         self.without = without
         self.lock = threading.Lock()
         self.faults = []
+        self.said = []
+        self.held = 0
 
     def fault(self, statement, *kinds):
         """The first fault of these kinds that is meant for this statement, used up by it."""
@@ -81,11 +95,10 @@ class Engine:
         with self.lock, Surroundings(self, words):
             return self.ask(statement, output, words.get("parameters"))
 
-    def insert(self, head, form, body, small=False, **words):
-        """Feeds an insert; nothing of what was not finished is meant to stay."""
-        if small:
-            words["settings"] = {**words.get("settings", {}), **SMALL_BLOCKS}
+    def insert(self, head, form, body, **words):
+        """Feeds an insert."""
         with self.lock, Surroundings(self, words):
+            before = self.errors()
             try:
                 with self.session.send_insert(head, form) as stream:
                     for piece in body:
@@ -93,6 +106,15 @@ class Engine:
                     stream.finish()
             except RuntimeError as error:
                 raise Refusal(str(error)) from error
+            # What the table itself refuses is not said by `finish`; the engine counts it.
+            for code, (count, text) in self.errors().items():
+                if count != before.get(code, (0, ""))[0]:
+                    raise Refusal(f"Code: {code}. DB::Exception: {text}")
+
+    def errors(self):
+        """Exceptions so far: how many of each code, and the last one's words."""
+        lines = self.ask("SELECT code, value, last_error_message FROM system.errors WHERE value > 0").decode().splitlines()
+        return {code: (value, text) for code, value, text in (line.split("\t", 2) for line in lines)}
 
     def ask(self, statement, output="TabSeparated", parameters=None):
         try:
@@ -115,19 +137,33 @@ class Surroundings:
             if name in self.engine.without:
                 raise Refusal(f"Code: 115. DB::Exception: Unknown setting '{name}'. (UNKNOWN_SETTING)")
         self.engine.ask(f"USE `{self.database}`")
-        self.set = []
+        self.set = list(self.settings)
         try:
-            for name, value in self.settings.items():
-                value = value.replace("\\", "\\\\").replace("'", "\\'")
-                self.engine.ask(f"SET {name} = '{value}'")
-                self.set.append(name)
+            self.say(self.settings)
         except Refusal:
             self.__exit__()
             raise
 
     def __exit__(self, *_):
-        for name in self.set:
-            self.engine.ask(f"SET {name} = DEFAULT")
+        try:
+            self.say(dict.fromkeys(self.set))
+        except Refusal:
+            # One of them is none: the others all the same.
+            for name in self.set:
+                with contextlib.suppress(Refusal):
+                    self.say({name: None})
+
+    def say(self, settings):
+        """All of them in one statement; `None`: as if it had not been set."""
+        if settings:
+            self.engine.ask("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items()))
+
+
+def literal(value):
+    if value is None:
+        return "DEFAULT"
+    value = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{value}'"
 
 
 def unpacked(stream):
@@ -145,6 +181,48 @@ def unpacked(stream):
         raise Refusal("Code: 33. DB::Exception: Cannot read all data. (CANNOT_READ_ALL_DATA)")
 
 
+def first_rows(body, form, count):
+    """The beginning of a body, up to its row `count`."""
+    if form != "RowBinaryWithNamesAndTypes":
+        raise Refusal(f"Code: 48. DB::Exception: rows of {form} are not told apart here. (NOT_IMPLEMENTED)")
+    columns, at = varint(body, 0)
+    for _ in range(columns):
+        _, at = text(body, at)
+    kinds = []
+    for _ in range(columns):
+        kind, at = text(body, at)
+        kinds.append(kind.decode())
+    for _ in range(count):
+        if at == len(body):
+            break
+        for kind in kinds:
+            at = after(body, at, kind)
+    return body[:at]
+
+
+def varint(body, at):
+    value, shift = 0, 0
+    while True:
+        value |= (body[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if body[at - 1] < 0x80:
+            return value, at
+
+
+def text(body, at):
+    size, at = varint(body, at)
+    return body[at : at + size], at + size
+
+
+def after(body, at, kind):
+    """Where a value ends."""
+    if kind.startswith("Nullable("):
+        return at + 1 if body[at] else after(body, at + 1, kind[9:-1])
+    if kind in ("String", "LowCardinality(String)"):
+        return text(body, at)[1]
+    return at + WIDTHS[kind.partition("(")[0]]
+
+
 class Front(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
@@ -154,6 +232,7 @@ class Front(http.server.BaseHTTPRequestHandler):
     engine = None
     user = ""
     password = ""
+    version = ""
 
     def log_message(self, *_):
         pass
@@ -201,6 +280,11 @@ class Front(http.server.BaseHTTPRequestHandler):
         if url.path == "/faults":
             self.engine.faults = json.loads(b"".join(self.body()))
             return self.answer(200, b"")
+        if url.path == "/said":
+            what = re.compile(b"".join(self.body()).decode())
+            return self.answer(200, str(sum(1 for each in self.engine.said if what.search(each))).encode())
+        if url.path == "/held":
+            return self.answer(200, str(self.engine.held).encode())
         given = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         try:
             self.admit(given)
@@ -239,12 +323,16 @@ class Front(http.server.BaseHTTPRequestHandler):
         if not head:
             text += self.rest(parameters)
             head = INSERT.match(text)
+        settings = ", ".join(f"{name}={value}" for name, value in words["settings"].items())
+        self.engine.said.append(f"{text} WITH {settings}")
         if (early := self.engine.fault(text, "drop", "delay", "code")) is not None:
             if early["do"] == "drop":
                 raise Gone
             if early["do"] == "code":
                 raise Refusal(f"Code: {early['code']}. DB::Exception: {early.get('text', 'as asked for')}. (FAULT)")
             time.sleep(early["ms"] / 1000)
+        if self.version and text.strip() == "SELECT version()":
+            return f"{self.version}\n".encode()
         if head and text == given.get("query"):
             answer = self.feed(head, given, words)
         else:
@@ -276,24 +364,34 @@ class Front(http.server.BaseHTTPRequestHandler):
         body = self.body()
         if given.get("decompress") == "1":
             body = unpacked(body)
-        fault = self.engine.fault(head.group(0), "cut", "die")
-        if fault:
-            body = self.broken(body, fault)
-        self.engine.insert(head.group(1), head.group(2), body, small=fault is not None, **words)
+        fault = self.engine.fault(head.group(0), "break", "cut", "die", "hold")
+        if fault and fault["do"] != "break":
+            self.keep(head, b"".join(body), fault, words)
+            raise Gone
+        self.engine.insert(head.group(1), head.group(2), broken(body, fault["bytes"]) if fault else body, **words)
         return b""
 
-    @staticmethod
-    def broken(body, fault):
-        """The first bytes of a body, then the end."""
-        left = fault.get("bytes", 0)
-        for piece in body:
-            yield piece[:left]
-            left -= len(piece)
-            if left <= 0:
-                break
+    def keep(self, head, body, fault, words):
+        """Writes the first rows of an insert in blocks of their own, under the insert's own settings; then what is to go wrong."""
+        words["settings"] = {**words["settings"], **SMALL_BLOCKS}
+        if fault["rows"]:
+            self.engine.insert(head.group(1), head.group(2), [first_rows(body, head.group(2), fault["rows"])], **words)
         if fault["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise Gone
+        if fault["do"] == "hold":
+            self.hold(time.monotonic() + fault["ms"] / 1000)
+
+    def hold(self, end):
+        """Says nothing until its time is over, its client is gone, or the list of faults is another."""
+        faults, self.engine.held = self.engine.faults, self.engine.held + 1
+        self.connection.settimeout(LOOK_S)
+        while time.monotonic() < end and faults is self.engine.faults:
+            try:
+                if not self.connection.recv(1, socket.MSG_PEEK):
+                    break
+            except TimeoutError:
+                pass
+        self.engine.held -= 1
 
     def answer(self, status, body, code=None):
         self.send_response(status)
@@ -305,6 +403,16 @@ class Front(http.server.BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+
+
+def broken(body, left):
+    """The first bytes of a body, then the end."""
+    for piece in body:
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            break
+    raise Gone
 
 
 def end_with_parent():
@@ -329,11 +437,24 @@ def main():
     Front.engine = Engine(folder, without)
     Front.user = os.environ.get("FRONT_USER", "")
     Front.password = os.environ.get("FRONT_PASSWORD", "")
+    Front.version = os.environ.get("FRONT_VERSION", "")
     server = Server(("127.0.0.1", port), Front)
     version = Front.engine.run("SELECT version()").decode().strip()
     threading.Thread(target=end_with_parent, daemon=True).start()
-    print(server.server_address[1], version, flush=True)
+    print(server.server_address[1], version, encrypted(), flush=True)
     server.serve_forever()
+
+
+def encrypted():
+    """Listens with TLS as well, where there is a certificate; the port, or nothing."""
+    if not (files := os.environ.get("FRONT_TLS")):
+        return ""
+    server = Server(("127.0.0.1", 0), Front)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.split(","))
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Servers a test owns, fakes, suites that every source and sink must pass, and a market to feed them.
 
 pub mod clickhouse;
+pub mod feed;
 pub mod market;
 pub mod programs;
 pub mod server;

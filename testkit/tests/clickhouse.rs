@@ -67,3 +67,91 @@ fn it_lets_in_who_knows_the_password_and_forgets_settings_it_is_told_to() -> any
     assert_eq!(server.ask("SELECT 1")?, "1\n");
     Ok(())
 }
+
+/// Three rows of `t (a Int32, b Nullable(String))`, as a program would send them.
+const BODY: &[u8] =
+    b"\x02\x01a\x01b\x05Int32\x10Nullable(String)\x01\0\0\0\x00\x03one\x02\0\0\0\x01\x03\0\0\0\x00\x05three";
+
+/// Posts an insert; what became of it.
+fn insert(server: &TestClickHouse, body: &[u8]) -> anyhow::Result<String> {
+    use std::io::{Read, Write};
+
+    let host = server.url().replace("http://", "");
+    let mut stream = std::net::TcpStream::connect(&host)?;
+    let path = format!(
+        "/?database={}&query=INSERT%20INTO%20t%20(a,%20b)%20FORMAT%20RowBinaryWithNamesAndTypes",
+        server.database()
+    );
+    write!(stream, "POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    stream.write_all(body)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn an_insert_can_be_struck_in_its_middle_when_some_of_its_rows_are_there() -> anyhow::Result<()> {
+    let mut server = TestClickHouse::front(&[])?;
+    server.ask("CREATE TABLE t (a Int32, b Nullable(String)) ENGINE = MergeTree ORDER BY a")?;
+    server.fail(&[Mishap::Cut { rows: 2 }.befalls(1, "^INSERT INTO t")])?;
+    assert_eq!(insert(&server, BODY)?, "", "no answer");
+    assert_eq!(server.ask("SELECT * FROM t ORDER BY a")?, "1\tone\n2\t\\N\n");
+    server.fail(&[Mishap::Break { bytes: 50 }.befalls(1, "^INSERT INTO t")])?;
+    assert_eq!(insert(&server, BODY)?, "", "no answer");
+    assert_eq!(server.ask("SELECT count() FROM t")?, "2\n", "what is not a block is not there");
+    server.fail(&[Mishap::Hold { rows: 1, ms: 60_000 }.befalls(1, "^INSERT INTO t")])?;
+    assert_eq!(server.held()?, 0);
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let held = scope.spawn(|| insert(&server, BODY));
+        while server.held()? == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(server.ask("SELECT count() FROM t")?, "3\n", "others are served meanwhile");
+        server.fail(&[Mishap::Die { rows: 3 }.befalls(1, "^INSERT INTO t")])?;
+        assert_eq!(held.join().expect("no panic")?, "", "no answer");
+        Ok(())
+    })?;
+    assert_eq!(server.held()?, 0);
+    assert!(insert(&server, BODY).map_or(true, |answer| answer.is_empty()));
+    assert!(server.is_dead()?);
+    server.restart()?;
+    assert_eq!(server.ask("SELECT count() FROM t")?, "6\n");
+    assert!(insert(&server, BODY)?.contains(" 200 "));
+    assert_eq!(server.ask("SELECT count() FROM t")?, "9\n");
+    server.ask("ALTER TABLE t ADD CONSTRAINT mine CHECK a < 3")?;
+    assert!(insert(&server, BODY)?.contains("Code: 469"), "what the table refuses is said");
+    assert_eq!(server.ask("SELECT count() FROM t")?, "9\n");
+    Ok(())
+}
+
+#[test]
+fn it_tells_what_it_was_given_and_says_it_is_who_it_was_told_to_be() -> anyhow::Result<()> {
+    let mut server = TestClickHouse::front(&[("FRONT_VERSION", "22.8.1.1")])?;
+    assert_eq!(server.ask("SELECT version()")?, "22.8.1.1\n");
+    assert_eq!(server.said("^SELECT version")?, 1);
+    assert_eq!(server.said("DROP")?, 0);
+    server.restart_as(&[])?;
+    assert_ne!(server.ask("SELECT version()")?, "22.8.1.1\n");
+    Ok(())
+}
+
+#[test]
+fn the_server_of_the_environment_is_used_and_left_as_it_was() -> anyhow::Result<()> {
+    let server = TestClickHouse::front(&[("FRONT_USER", "sqep"), ("FRONT_PASSWORD", "hunter2")])?;
+    let url = server.url().replace("http://", "http://sqep:hunter2@");
+    let other = "it_is_the_real_engine_with_a_database_of_its_own";
+    let run = std::process::Command::new(std::env::current_exe()?)
+        .args(["--exact", other])
+        .env("SQEP_CLICKHOUSE_URL", url)
+        // Nothing else could have answered.
+        .env_remove("SQEP_PYTHON")
+        .output()?;
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    assert_eq!(server.said("^CREATE TABLE t ")?, 1, "it was asked");
+    assert_eq!(
+        server.ask("SELECT count() FROM system.databases WHERE name LIKE 'sqep_test_%'")?,
+        "1\n",
+        "its own"
+    );
+    Ok(())
+}

@@ -9,7 +9,7 @@ use crate::ClickHouseError;
 
 /// The systemd credential that holds the password.
 const CREDENTIAL: &str = "clickhouse.password";
-/// A token speaks for one block: a server cuts an insert into blocks of at most 1,048,449 rows.
+/// An insert is one block of the server's, which holds it in memory.
 const RECORDS_MAX: usize = 1_000_000;
 
 /// Where and how to load.
@@ -30,19 +30,19 @@ pub struct Config {
     pub tls_ca_file: Option<PathBuf>,
     /// The cluster, as `remote_servers` of the servers names it; empty: one server.
     pub cluster: String,
-    /// Records at which a batch is full, at most 1,000,000; fewer where they would take more than 128 MiB, as features do.
+    /// Records at which a batch is full, at most 1,000,000; fewer where they would take more than 96 MiB, as features do.
     pub records_max: usize,
     /// Seconds a batch may wait to fill.
     pub wait_s_max: u64,
     /// Seconds a connection may take.
     pub connect_timeout_s_max: u64,
-    /// Seconds without progress after which a request is given up.
+    /// Seconds without progress after which a request is given up; a statement for a cluster is given three quarters of them.
     pub timeout_s_max: u64,
     /// How rows travel to the server.
     pub compression: Compression,
     /// Names and types of the columns travel with each insert, and the server compares them with its own.
     pub validate: bool,
-    /// An insert that comes again is known by a hash of its rows, where the server can.
+    /// An insert that comes again whole is known to the server by the hash of its rows, and dropped.
     pub deduplicate: bool,
 }
 
@@ -66,7 +66,7 @@ impl Default for Config {
             password_file: None,
             tls_ca_file: None,
             cluster: String::new(),
-            records_max: 1_000_000,
+            records_max: 500_000,
             wait_s_max: 5,
             connect_timeout_s_max: 5,
             timeout_s_max: 120,

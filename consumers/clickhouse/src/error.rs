@@ -6,13 +6,10 @@ use sqep::WriteError;
 
 /// Codes of ClickHouse that say: these rows, whatever else is done.
 ///
-/// A body cut short (33, 27) looks like bad rows and is the network's; a type that differs (53) is the table's.
-const ROWS: [u32; 4] = [
-    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-    469, // VIOLATED_CONSTRAINT
-    131, // TOO_LARGE_STRING_SIZE
-    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-];
+/// A constraint that somebody put on the table is violated. Nothing else a server says is: a body cut short looks like bad
+/// rows (27, 33, 131, 321) and is the network's; a null (349) or a type (53) that does not fit is the table's, since rows are
+/// held against its columns before they go.
+const ROWS: [u32; 1] = [469];
 /// Who we are.
 const WHO: [u32; 5] = [516, 192, 193, 194, 195];
 /// What we may.
@@ -69,6 +66,33 @@ pub enum ClickHouseError {
         place: String,
         /// Its name.
         database: String,
+    },
+    /// A server that cannot hold the schema.
+    #[error(
+        "clickhouse at {place} is version {found}, this program needs {needed} or newer: upgrade the server"
+    )]
+    Old {
+        /// Where it is.
+        place: String,
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        needed: String,
+    },
+    /// Not the database it was.
+    #[error(
+        "database {database:?} of clickhouse at {place} is not what it was: rows up to {known} were in it, and its mark is \
+         {found}; its place is looked for again"
+    )]
+    Changed {
+        /// Where it is.
+        place: String,
+        /// The database.
+        database: String,
+        /// The mark that it held.
+        known: String,
+        /// The mark there is.
+        found: String,
     },
     /// A right is missing.
     #[error(
@@ -164,9 +188,6 @@ pub enum ClickHouseError {
     /// A file of the configuration.
     #[error("clickhouse: {0:#}")]
     File(anyhow::Error),
-    /// An insert that ended with its program, or by a fault of it.
-    #[error("an insert was cut off")]
-    CutOff(#[from] tokio::task::JoinError),
     /// A list of securities that cannot be read.
     #[error("{path}: line {line}: {why}")]
     Securities {
@@ -206,8 +227,17 @@ impl ClickHouseError {
 
     /// Whether somebody must change the configuration, the rights or the program before a start can succeed.
     pub fn is_usage(&self) -> bool {
-        use ClickHouseError::{Away, CutOff, Refused};
-        !matches!(self, Refused { .. } | Away { .. } | CutOff(_))
+        use ClickHouseError::{Away, Changed, Refused};
+        !matches!(self, Refused { .. } | Away { .. } | Changed { .. })
+    }
+
+    /// Whether the server, or what it holds, may be another than before.
+    pub(crate) fn casts_doubt(&self) -> bool {
+        match self {
+            ClickHouseError::Refused { code, .. } => [UNKNOWN_TABLE, UNKNOWN_SETTING].contains(code),
+            ClickHouseError::Row { .. } => false,
+            _ => true,
+        }
     }
 
     /// Only what the rows themselves cause is for ever.
@@ -251,8 +281,8 @@ mod tests {
         assert!(is_never(
             "Code: 469. DB::Exception: Constraint `c` is violated at row 1. (VIOLATED_CONSTRAINT)"
         ));
-        assert!(is_never("Code: 349. DB::Exception: Cannot insert NULL value. (…)"));
-        for world in [252, 241, 242, 164, 159, 202, 210, 33, 27, 53, 60, 81, 516, 497, 999_999] {
+        for world in [252, 241, 242, 164, 159, 202, 210, 33, 27, 131, 321, 349, 53, 60, 81, 516, 497, 999_999]
+        {
             assert!(!is_never(&format!("Code: {world}. DB::Exception: …")), "{world}");
         }
         assert!(!is_never("502 Bad Gateway"), "a proxy's word is no exception");
@@ -262,6 +292,15 @@ mod tests {
             Error::TimedOut,
         );
         assert!(matches!(away.judged(), WriteError::Later(_)));
+    }
+
+    #[test]
+    fn a_server_that_was_away_or_lacks_something_is_asked_anew() {
+        for code in [60, 81, 115] {
+            assert!(error(&format!("Code: {code}. DB::Exception: …")).casts_doubt(), "{code}");
+        }
+        assert!(error("a proxy's word").casts_doubt());
+        assert!(!error("Code: 252. DB::Exception: Too many parts").casts_doubt());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use sqep::{
     app::{self, App, Args, CalendarSettings, HttpSettings, Inward, ReaderSettings, Usage},
     redis::{RedisSettings, keys::StreamSettings},
 };
-use sqep_clickhouse::{ClickHouseError, ClickHouseSink, Config, Store};
+use sqep_clickhouse::{ClickHouseError, ClickHouseSink, Config, Key, Store};
 
 /// The group's name unless `reader.group` says another.
 const NAME: &str = "clickhouse";
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
     let store = Store::new(app.config.clickhouse.clone()).map_err(|error| Usage(error.into()))?;
     if app.args.migrate || app.args.symbols.is_some() {
-        return administer(&store, &app.args).await.map_err(told);
+        return administer(store, &app.args).await.map_err(told);
     }
     match app.config.stream.kind {
         Kind::BarDay => Box::pin(deliver::<DayBar>(app, store)).await,
@@ -70,11 +70,11 @@ async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
 }
 
 /// What is done to the database without a stream.
-async fn administer(store: &Store, args: &Arguments) -> Result<(), ClickHouseError> {
-    let scripts = sqep_clickhouse::migrate(store).await?;
+async fn administer(mut store: Store, args: &Arguments) -> Result<(), ClickHouseError> {
+    let scripts = sqep_clickhouse::administer(&mut store).await?;
     tracing::info!(scripts, "the schema is up to date");
     if let Some(path) = &args.symbols {
-        let count = sqep_clickhouse::import(store, path).await?;
+        let count = sqep_clickhouse::import(&store, path).await?;
         tracing::info!(count, "securities taken over from {}", path.display());
     }
     Ok(())
@@ -84,7 +84,8 @@ async fn deliver<R: Record>(app: App<Arguments, Settings>, store: Store) -> anyh
     let Settings { redis, stream, reader, calendar, http, clickhouse } = &app.config;
     let (kind, once) = (stream.kind, app.args.common.once);
     let inward = Inward { redis, stream, reader, calendar, meters: &app.meters };
-    let mut probe = ClickHouseSink::<R>::new(store, kind).map_err(told)?;
+    let key = Key { kind, prefix: stream.prefix.clone(), group: inward.group(NAME).to_owned() };
+    let mut probe = ClickHouseSink::<R>::new(store, key).map_err(told)?;
     if app.args.common.check {
         probe.check().await.map_err(told)?;
         inward.check(NAME).await?;
@@ -99,14 +100,20 @@ async fn deliver<R: Record>(app: App<Arguments, Settings>, store: Store) -> anyh
     app.serve(http).await?;
     // The limit is the program's: its partitions share it.
     let records_max = (clickhouse.records_max / inward.partitions()?.len()).max(1);
-    let sink = |_| {
-        let store = Store::new(Config { records_max, ..clickhouse.clone() })?;
-        Ok(ClickHouseSink::<R>::new(store, kind)?)
-    };
-    if app.args.resume {
-        inward.resume(NAME, sink).await?;
+    let mut resume = app.args.resume;
+    loop {
+        let turn = app.stop.child_token();
+        let sink = |_| Ok(probe.beside(records_max, turn.clone()));
+        if std::mem::take(&mut resume) {
+            inward.resume(NAME, sink).await?;
+        }
+        sqep_archive::replay::deliver(&inward, NAME, once, &turn, sink).await?;
+        if app.stop.is_cancelled() || !turn.is_cancelled() {
+            return Ok(());
+        }
+        // A database that is not what it was: what it lacks is found as at any start.
+        tracing::warn!("begins again with the database as it is");
     }
-    sqep_archive::replay::deliver(&inward, NAME, once, &app.stop, sink).await.map(drop)
 }
 
 /// An error of a start, with its exit code.

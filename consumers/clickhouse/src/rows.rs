@@ -7,14 +7,15 @@ use sqep::{
     record::{Cell, Field, Type},
     shanghai,
 };
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::ClickHouseError;
 
 /// Columns beside those of the record.
 const MORE: [(&str, &str); 2] = [("version", "UInt64"), ("source", "LowCardinality(String)")];
-/// Bytes a piece, as the client's own buffer.
-const PIECE: usize = 256 * 1024;
+/// Bytes a piece.
+const PIECE: usize = 1 << 20;
+/// A row mostly takes less.
+const ROW_MAX: usize = 4096;
 
 /// The columns of a record's table, names and types, in the order of its rows.
 pub(crate) fn columns<R: Record>() -> impl Iterator<Item = (&'static str, String)> {
@@ -34,38 +35,35 @@ fn column(field: &Field) -> String {
     if field.nullable { format!("Nullable({plain})") } else { plain.to_owned() }
 }
 
-/// Rows ready to be sent: their bytes, and a token that is the same for the same rows and no others.
-#[derive(Debug)]
-pub(crate) struct Packed {
-    pub(crate) pieces: Vec<Bytes>,
-    pub(crate) token: String,
+/// Makes bytes of rows, a piece after the other, so that an insert is never in memory as a whole.
+pub(crate) struct Packer<'a, R> {
+    batch: &'a Batch<'a, R>,
+    positions: std::slice::Iter<'a, usize>,
+    /// What goes before the next row.
+    piece: BytesMut,
 }
 
-/// Makes bytes of the rows at `positions`; `named`: names and types go before them.
-pub(crate) fn pack<R: Record>(
-    batch: &Batch<'_, R>,
-    positions: &[usize],
-    named: bool,
-) -> Result<Packed, ClickHouseError> {
-    let (mut pieces, mut hasher) = (Vec::new(), Xxh3::new());
-    let mut piece = BytesMut::with_capacity(PIECE + 4096);
-    let mut cut = |piece: &mut BytesMut| {
-        hasher.update(piece);
-        pieces.push(piece.split().freeze());
-    };
-    if named {
-        header::<R>(&mut piece);
-    }
-    for &at in positions {
-        put(&mut piece, batch, at)?;
-        if piece.len() >= PIECE {
-            cut(&mut piece);
-            piece.reserve(PIECE + 4096);
+impl<'a, R: Record> Packer<'a, R> {
+    /// The rows at `positions`; `named`: names and types go before them.
+    pub(crate) fn new(batch: &'a Batch<'a, R>, positions: &'a [usize], named: bool) -> Packer<'a, R> {
+        let mut piece = BytesMut::new();
+        if named {
+            header::<R>(&mut piece);
         }
+        Packer { batch, positions: positions.iter(), piece }
     }
-    cut(&mut piece);
-    let token = format!("sqep-{:032x}-{}", hasher.digest128(), positions.len());
-    Ok(Packed { pieces, token })
+
+    /// The next bytes; `None` after the last.
+    pub(crate) fn piece(&mut self) -> Result<Option<Bytes>, ClickHouseError> {
+        self.piece.reserve(PIECE + ROW_MAX);
+        while self.piece.len() < PIECE
+            && let Some(&at) = self.positions.next()
+        {
+            put(&mut self.piece, self.batch, at)?;
+        }
+        let piece = self.piece.split().freeze();
+        Ok((!piece.is_empty()).then_some(piece))
+    }
 }
 
 fn header<R: Record>(to: &mut BytesMut) {
@@ -171,17 +169,19 @@ mod tests {
         }
     }
 
-    fn packed(bars: &[DayBar], version: u64, named: bool) -> Result<Packed, ClickHouseError> {
+    fn packed(bars: &[DayBar], version: u64, named: bool) -> Result<Vec<Bytes>, ClickHouseError> {
         let rows: Vec<_> = bars.iter().map(|&record| Row { record, version, source: 0 }).collect();
         let sources = [Arc::from("csv")];
         let (first, last) = (EntryId::ZERO, EntryId::ZERO);
         let batch = Batch { partition: 0, first, last, rows: &rows, sources: &sources };
-        pack(&batch, &(0..rows.len()).collect::<Vec<_>>(), named)
+        let positions: Vec<_> = (0..).take(rows.len()).collect();
+        let mut packer = Packer::new(&batch, &positions, named);
+        std::iter::from_fn(|| packer.piece().transpose()).collect()
     }
 
     #[test]
     fn a_row_is_its_cells_in_the_servers_order_of_bytes() {
-        let bytes = packed(&[bar("1970-01-02")], 7, false).unwrap().pieces.concat();
+        let bytes = packed(&[bar("1970-01-02")], 7, false).unwrap().concat();
         let mut expected = 2_000_001i32.to_le_bytes().to_vec();
         expected.extend([1, 0]);
         for price in [1.5f64, 2.0, 1.0, 1.25, 100.0] {
@@ -196,11 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_rows_and_nothing_else() {
-        let token = |date, version| packed(&[bar(date)], version, true).unwrap().token;
-        assert_eq!(token("2024-03-01", 1), token("2024-03-01", 1));
-        assert_ne!(token("2024-03-01", 1), token("2024-03-01", 2));
-        assert_ne!(token("2024-03-01", 1), token("2024-03-04", 1));
+    fn many_rows_are_the_same_bytes_in_pieces() {
+        let one = packed(&[bar("2024-03-01")], 1, false).unwrap().concat();
+        let count = 2 * PIECE / one.len() + 7;
+        let many = packed(&vec![bar("2024-03-01"); count], 1, false).unwrap();
+        assert_eq!(many.len(), 3);
+        assert!(many.concat() == one.repeat(count), "all of them, in order");
+        assert!(many.iter().all(|piece| piece.len() < PIECE + ROW_MAX));
     }
 
     #[test]

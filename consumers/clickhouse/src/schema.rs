@@ -1,6 +1,8 @@
 //! The schema: numbered scripts of `schemas/clickhouse`, applied in order and never back. Knows which were applied; must not
 //! know a column.
 
+use std::collections::BTreeSet;
+
 use sqep::Record;
 
 use crate::{
@@ -39,8 +41,11 @@ pub const STATEMENTS: &[Script] = scripts![
     3 "003_bars.sql",
     4 "004_features.sql",
     5 "005_views.sql",
+    6 "006_mark.sql",
 ];
 
+/// How a statement begins that makes a dictionary.
+const DICTIONARY: &str = "CREATE OR REPLACE DICTIONARY ";
 /// Which scripts were applied.
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS sqep_schema (number UInt32, file String, applied DateTime DEFAULT now()) \
                       ENGINE = ReplacingMergeTree ORDER BY number";
@@ -90,21 +95,79 @@ pub(crate) async fn missing(store: &Store) -> Result<Vec<&'static Script>, Click
     Ok(STATEMENTS.iter().filter(|script| script.number > found).collect())
 }
 
-/// Applies every script, so that a view that was dropped, a table that was renamed or a new password of the dictionary is as it
-/// should be again; returns how many were new. Two programs at once do no harm: every statement may come twice.
-pub async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
+/// Asks the server what it can and brings its schema up to date; returns how many scripts were new.
+pub async fn administer(store: &mut Store) -> Result<usize, ClickHouseError> {
+    store.greet().await?;
+    migrate(store).await
+}
+
+/// The scripts of marks alone.
+pub(crate) async fn make_marks(store: &Store) -> Result<(), ClickHouseError> {
+    missing(store).await?;
+    make_ledger(store).await?;
+    for script in STATEMENTS.iter().filter(|script| script.file.ends_with("_mark.sql")) {
+        for sql in statements(script, store)? {
+            store.run(&sql, &format!("applying {}", script.file)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies every script where one is new, or a table or view is not there, as one that was dropped or renamed by hand; else
+/// the dictionary alone, whose password may be new. Returns how many scripts were new. Two programs at once do no harm: every
+/// statement may come twice.
+pub(crate) async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
     let new = missing(store).await?.len();
+    if new == 0 && is_whole(store).await? {
+        dictionary(store).await?;
+        return Ok(0);
+    }
+    make_ledger(store).await?;
     for script in STATEMENTS {
         apply(store, script).await?;
     }
     Ok(new)
 }
 
-async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
-    let Script { number, file, .. } = *script;
+/// Whether everything that the scripts make is there.
+async fn is_whole(store: &Store) -> Result<bool, ClickHouseError> {
+    let sql = "SELECT name FROM system.tables WHERE database = currentDatabase()";
+    let found = store.ask(sql, "asking for its tables").await?;
+    let found: BTreeSet<_> = found.lines().collect();
+    for script in STATEMENTS {
+        let made = statements(script, store)?;
+        if made.iter().filter_map(|sql| maker(sql)).any(|name| !found.contains(name)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The name of what a statement makes.
+fn maker(sql: &str) -> Option<&str> {
+    let heads = ["CREATE TABLE IF NOT EXISTS ", "CREATE OR REPLACE VIEW ", DICTIONARY];
+    let rest = heads.iter().find_map(|head| sql.strip_prefix(head))?;
+    rest.split_whitespace().next()
+}
+
+async fn dictionary(store: &Store) -> Result<(), ClickHouseError> {
+    for script in STATEMENTS {
+        for sql in statements(script, store)?.iter().filter(|sql| sql.starts_with(DICTIONARY)) {
+            store.run(sql, &format!("applying {}", script.file)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn make_ledger(store: &Store) -> Result<(), ClickHouseError> {
     for ledger in on_cluster(LEDGER, &store.config().cluster) {
         store.run(&ledger, "making sqep_schema").await?;
     }
+    Ok(())
+}
+
+async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
+    let Script { number, file, .. } = *script;
     for sql in statements(script, store)? {
         match store.run(&sql, &format!("applying {file}")).await {
             // A property of tables that an older server does not have is none it could be without.
@@ -119,8 +182,8 @@ async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
     store.run(&sql, "keeping which scripts were applied").await
 }
 
-/// Holds the columns of a table against those of the records that go into it, if it is there.
-pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<(), ClickHouseError> {
+/// Holds the columns of a table against those of the records that go into it; tells whether it is there.
+pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<bool, ClickHouseError> {
     let sql = format!(
         "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {} FORMAT TabSeparatedRaw",
         quoted(table)
@@ -128,7 +191,7 @@ pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<(),
     let text = store.ask(&sql, &format!("asking for the columns of {table}")).await?;
     let found: Vec<_> = text.lines().filter_map(|line| line.split_once('\t')).collect();
     if found.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     for (column, expected) in columns::<R>() {
         let kind = found.iter().find(|(name, _)| *name == column).map_or("missing", |(_, kind)| kind);
@@ -142,7 +205,7 @@ pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<(),
             });
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -170,6 +233,18 @@ mod tests {
             assert!(idempotent.iter().any(|word| sql.contains(word)), "{sql}");
             assert!(!sql.contains("{database}") && !sql.contains("{access}"), "{sql}");
         }
+    }
+
+    #[test]
+    fn what_a_statement_makes_is_known_by_name() {
+        let made = all(Config::default());
+        let made: Vec<_> = made.iter().filter_map(|sql| maker(sql)).collect();
+        for name in
+            ["sqep_mark", "symbol", "symbols", "bar_1d", "bar_60m", "feature_1m", "bar_1m_to", "bar_1d_on"]
+        {
+            assert!(made.contains(&name), "{name}");
+        }
+        assert_eq!(maker("ALTER TABLE bar_1d MODIFY SETTING a = 1"), None);
     }
 
     #[test]

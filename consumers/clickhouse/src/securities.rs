@@ -20,7 +20,7 @@ pub(crate) async fn meet(store: &Store, new: &BTreeSet<Symbol>) -> Result<(), Cl
         let board = class(symbol.class());
         body.put_slice(format!("{}\t{symbol}\t\t{board}\t\\N\t\\N\t0\n", symbol.get()).as_bytes());
     }
-    store.insert(INTO.to_owned(), vec![body.freeze()], None, "inserting into symbol").await
+    store.insert_all(INTO, body.freeze(), "inserting into symbol").await
 }
 
 fn class(class: Class) -> &'static str {
@@ -42,7 +42,7 @@ pub async fn import(store: &Store, path: &Path) -> Result<usize, ClickHouseError
     let version = store.ask("SELECT toUnixTimestamp64Milli(now64(3))", "asking for the time").await?;
     let lines = listed.iter().map(|line| format!("{line}\t{}\n", version.trim()));
     let body = Bytes::from(lines.collect::<String>());
-    store.insert(INTO.to_owned(), vec![body], None, "inserting into symbol").await?;
+    store.insert_all(INTO, body, "inserting into symbol").await?;
     Ok(listed.len())
 }
 

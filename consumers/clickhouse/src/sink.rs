@@ -1,55 +1,104 @@
 //! The sink: batches become inserts. Knows what a batch is and when it is durable; must not try again or acknowledge.
 
-use std::{collections::BTreeSet, marker::PhantomData, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+    time::Duration,
+};
 
-use sqep::{Appetite, Batch, Kind, Mark, Record, Row, Sink, Symbol, WriteError};
-use tokio::task::JoinSet;
+use sqep::{Appetite, Batch, Mark, Record, Row, Sink, Symbol, WriteError};
+use tokio_util::sync::CancellationToken;
 
-use crate::{ClickHouseError, Store, mark, rows, schema, securities, split::split};
+use crate::{
+    ClickHouseError, Key, Store, insert, mark, ready, ready::Ready, schema, securities, split::split,
+};
 
-/// Inserts on their way at the same time: while the server takes one, the next is made.
-const INSERTS_MAX: usize = 2;
 /// What the rows of a batch may take in memory.
-const BATCH_BYTES_MAX: usize = 128 << 20;
+const BATCH_BYTES_MAX: usize = 96 << 20;
 
 /// Writes batches of one kind into the table of that kind.
 ///
 /// **Why a record that comes twice does no harm.** The table is a `ReplacingMergeTree` by version with the key (symbol,
 /// frame), and a key never leaves its partition: of the rows of a key the views (`bar_1d_current` and those made of it) show
 /// the one of the highest version, and rows of the same key and version are the same row. An insert that comes again whole is
-/// moreover known by its token, a hash of its rows, and dropped by the server; one that was broken off may leave some of its
-/// rows, which come again. The mark is kept only after the inserts of the batches before it were acknowledged; lost, it makes
-/// records come again and nothing else.
+/// moreover known to the server by the hash of its rows, and dropped; one that was broken off may leave some of its rows,
+/// whose hash is another, and which come again. The mark is kept only after the inserts of the batches before it were
+/// acknowledged; lost, it makes records come again and nothing else.
 #[derive(Debug)]
 pub struct ClickHouseSink<R> {
     store: Store,
-    kind: Kind,
+    key: Key,
     table: String,
-    /// Whether the schema was seen to be in order.
-    ready: bool,
+    records_max: usize,
+    ready: Ready,
+    /// The round in which the server was found in order by this sink.
+    round: u64,
+    /// Whether the marks were compared in that round.
+    compared: bool,
     /// Securities that `symbol` has.
     met: BTreeSet<Symbol>,
+    /// The marks that the server was last known to hold.
+    marks: BTreeMap<u16, Mark>,
+    /// Is told when the database is not what it was: whoever reads must begin again.
+    changed: CancellationToken,
     record: PhantomData<fn() -> R>,
 }
 
 impl<R: Record> ClickHouseSink<R> {
     /// A sink of the database, which is asked for nothing yet.
-    pub fn new(store: Store, kind: Kind) -> Result<ClickHouseSink<R>, ClickHouseError> {
-        let table = kind.table();
-        if !R::fits(kind) {
+    pub fn new(store: Store, key: Key) -> Result<ClickHouseSink<R>, ClickHouseError> {
+        let table = key.table();
+        if !R::fits(key.kind) {
             return Err(ClickHouseError::Kind { record: R::TYPE, table });
         }
-        Ok(ClickHouseSink { store, kind, table, ready: false, met: BTreeSet::new(), record: PhantomData })
+        let records_max = store.config().records_max;
+        Ok(ClickHouseSink {
+            store,
+            key,
+            table,
+            records_max,
+            ready: Ready::default(),
+            round: 0,
+            compared: false,
+            met: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            changed: CancellationToken::new(),
+            record: PhantomData,
+        })
     }
 
-    /// Asks the server what it can, applies what is missing of the schema, and makes sure that rows could be inserted.
+    /// Another sink of the same program: what one finds out of the server the other need not ask. `changed` ends whoever reads
+    /// for it, once the database is not what it was.
+    #[must_use]
+    pub fn beside(&self, records_max: usize, changed: CancellationToken) -> ClickHouseSink<R> {
+        ClickHouseSink {
+            store: self.store.clone(),
+            key: self.key.clone(),
+            table: self.table.clone(),
+            records_max,
+            ready: self.ready.clone(),
+            round: 0,
+            compared: false,
+            met: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            changed,
+            record: PhantomData,
+        }
+    }
+
+    /// Asks the server what it can, applies what is missing of the schema, and makes sure that rows could be inserted; once,
+    /// and anew after the server was away.
     pub async fn prepare(&mut self) -> Result<(), ClickHouseError> {
-        if !self.ready {
-            self.store.greet().await?;
-            schema::compare::<R>(&self.store, &self.table).await?;
-            schema::migrate(&self.store).await?;
-            self.may_insert().await?;
-            self.ready = true;
+        let round = self.ready.assure::<R>(&mut self.store, &self.key).await?;
+        if round != self.round {
+            (self.round, self.compared) = (round, false);
+            self.met.clear();
+        }
+        if !self.compared {
+            for &partition in self.marks.keys() {
+                self.is_as_it_was(partition).await?;
+            }
+            self.compared = true;
         }
         Ok(())
     }
@@ -64,57 +113,66 @@ impl<R: Record> ClickHouseSink<R> {
             tracing::info!("the schema is made, or brought up to date, at the start");
             return Ok(());
         }
-        self.may_insert().await
+        ready::may_insert(&self.store, &self.table).await
     }
 
-    /// Inserts nothing, which asks for the right to.
-    async fn may_insert(&self) -> Result<(), ClickHouseError> {
-        for table in [self.table.as_str(), "sqep_mark", "symbol"] {
-            let sql = format!("INSERT INTO {table} SELECT * FROM {table} WHERE 0");
-            self.store.run(&sql, &format!("insert into {table}")).await?;
+    /// Holds the mark that was kept last against the one that is there.
+    async fn is_as_it_was(&self, partition: u16) -> Result<(), ClickHouseError> {
+        let Some(known) = self.marks.get(&partition) else { return Ok(()) };
+        let found = mark::load(&self.store, &self.key, partition).await?;
+        if !mark::is_less(known, found.as_ref()) {
+            return Ok(());
         }
-        Ok(())
+        self.changed.cancel();
+        let (place, database) = (self.store.who().place.clone(), self.store.who().database.clone());
+        let found = found.map_or_else(|| "none".to_owned(), |mark| mark.id.to_string());
+        Err(ClickHouseError::Changed { place, database, known: known.id.to_string(), found })
     }
 
     async fn put(&mut self, batch: &Batch<'_, R>) -> Result<(), ClickHouseError> {
         self.prepare().await?;
         self.meet(batch).await?;
-        // Dropped with this future, and each insert with it: what was not acknowledged comes again.
-        let mut inserts = JoinSet::new();
-        for positions in split(batch.rows).into_values() {
-            if inserts.len() >= INSERTS_MAX
-                && let Some(done) = inserts.join_next().await
-            {
-                done??;
-            }
-            inserts.spawn(self.insert(batch, &positions)?);
-        }
-        while let Some(done) = inserts.join_next().await {
-            done??;
-        }
+        let parts = split(batch.rows);
+        insert::insert(&self.store, &self.table, batch, parts).await
+    }
+
+    async fn keep(&mut self, partition: u16, mark: &Mark) -> Result<(), ClickHouseError> {
+        self.prepare().await?;
+        // The server may have been replaced between two questions, without one that failed.
+        self.is_as_it_was(partition).await?;
+        mark::save(&self.store, &self.key, partition, mark).await?;
+        self.marks.insert(partition, mark.clone());
         Ok(())
     }
 
-    /// The insert of the rows of one partition, ready to be sent.
-    fn insert(
-        &self,
-        batch: &Batch<'_, R>,
-        positions: &[usize],
-    ) -> Result<impl Future<Output = Result<(), ClickHouseError>> + use<R>, ClickHouseError> {
-        let config = self.store.config();
-        let packed = rows::pack(batch, positions, config.validate)?;
-        let columns: Vec<_> = rows::columns::<R>().map(|(name, _)| name).collect();
-        let format = if config.validate { "RowBinaryWithNamesAndTypes" } else { "RowBinary" };
-        let sql = format!("INSERT INTO {} ({}) FORMAT {format}", self.table, columns.join(", "));
-        let token = config.deduplicate.then_some(packed.token);
-        let (store, doing) = (self.store.clone(), format!("inserting into {}", self.table));
-        Ok(async move { store.insert(sql, packed.pieces, token, &doing).await })
+    async fn held(&mut self, partition: u16) -> Result<Option<Mark>, ClickHouseError> {
+        // Whoever asks begins again, with whatever there is.
+        self.marks.remove(&partition);
+        self.prepare().await?;
+        let found = mark::load(&self.store, &self.key, partition).await?;
+        if let Some(mark) = &found {
+            self.marks.insert(partition, mark.clone());
+        }
+        Ok(found)
+    }
+
+    /// What a failure makes of what is known.
+    async fn after<T>(&self, done: Result<T, ClickHouseError>) -> Result<T, ClickHouseError> {
+        if done.as_ref().is_err_and(ClickHouseError::casts_doubt) {
+            self.ready.doubt(self.round).await;
+        }
+        done
     }
 
     /// Makes securities known before their first bar.
     async fn meet(&mut self, batch: &Batch<'_, R>) -> Result<(), ClickHouseError> {
-        let symbols: BTreeSet<_> = batch.rows.iter().map(|row| row.record.symbol()).collect();
-        let new: BTreeSet<_> = symbols.difference(&self.met).copied().collect();
+        let (mut new, mut last) = (BTreeSet::new(), None);
+        for row in batch.rows {
+            let symbol = row.record.symbol();
+            if last.replace(symbol) != Some(symbol) && !self.met.contains(&symbol) {
+                new.insert(symbol);
+            }
+        }
         if !new.is_empty() {
             securities::meet(&self.store, &new).await?;
             self.met.extend(new);
@@ -127,26 +185,24 @@ impl<R: Record> Sink for ClickHouseSink<R> {
     type Record = R;
 
     fn appetite(&self) -> Appetite {
-        let config = self.store.config();
-        let records_max = config.records_max.min(BATCH_BYTES_MAX / size_of::<Row<R>>());
-        Appetite { records_max, wait_max: Duration::from_secs(config.wait_s_max) }
+        let records_max = self.records_max.min(BATCH_BYTES_MAX / size_of::<Row<R>>());
+        Appetite { records_max, wait_max: Duration::from_secs(self.store.config().wait_s_max) }
     }
 
     async fn write(&mut self, batch: &Batch<'_, R>) -> Result<(), WriteError> {
-        self.put(batch).await.map_err(ClickHouseError::judged)
+        let put = self.put(batch).await;
+        self.after(put).await.map_err(ClickHouseError::judged)
     }
 
     async fn save(&mut self, partition: u16, mark: &Mark) -> Result<(), WriteError> {
-        mark::save(&self.store, self.kind, partition, mark).await.map_err(ClickHouseError::judged)
+        let kept = self.keep(partition, mark).await;
+        self.after(kept).await.map_err(ClickHouseError::judged)
     }
 
     async fn mark(&mut self, partition: u16) -> Result<Option<Mark>, WriteError> {
-        let found = match self.prepare().await {
-            Ok(()) => mark::load(&self.store, self.kind, partition).await,
-            Err(error) => Err(error),
-        };
-        found.map_err(|error| match error {
-            // A damaged mark or a table of another shape does not mend by itself; a server that is away does.
+        let found = self.held(partition).await;
+        self.after(found).await.map_err(|error| match error {
+            // A damaged mark does not mend by itself; a server that is away does.
             ClickHouseError::Mark { .. } => WriteError::Never(error.into()),
             _ => WriteError::Later(error.into()),
         })

@@ -7,6 +7,19 @@ mod common;
 use sqep_clickhouse::{Config, STATEMENTS, Store, statements};
 use sqep_testkit::TestClickHouse;
 
+/// No cluster can be reached here, so that the first statement for it fails; that it was asked, and how, is what counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_told_to_lose_patience_before_the_loader_does() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    let config = Config { cluster: "main".to_owned(), timeout_s_max: 40, ..common::config(&server) };
+    let told = sqep_clickhouse::administer(&mut Store::new(config).unwrap()).await.unwrap_err();
+    assert!(told.to_string().contains("making sqep_schema"), "{told}");
+    let asked = server.said("^CREATE TABLE .* ON CLUSTER 'main' .* WITH .*distributed_ddl_task_timeout=30");
+    assert_eq!(asked.unwrap(), 1);
+    let others = server.said("^SELECT .* WITH .*distributed_ddl_task_timeout");
+    assert_eq!(others.unwrap(), 0);
+}
+
 #[test]
 fn every_statement_for_a_cluster_is_one_the_engine_can_read() {
     let server = TestClickHouse::start().unwrap();

@@ -1,5 +1,5 @@
-//! The program, the engine and Redis, killed at random moments: the current rows equal what is on the stream, with their
-//! versions.
+//! The program, the engine and Redis, each killed in the middle of an insert of which some rows are there already: the current
+//! rows equal what is on the stream, with their versions.
 //!
 //! `SQEP_KILL_ROUNDS` sets how many rounds are run.
 
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{bail, ensure};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sqep::{DayBar, Kind};
 use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, programs::Running};
@@ -22,15 +23,17 @@ use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, programs::Runn
 enum Blow {
     Loader,
     Engine,
-    /// The engine, in the middle of an insert.
+    /// The engine, the moment some rows of an insert are there.
     Insert,
     Redis,
 }
 
-/// How long nothing may arrive before a blow falls all the same.
-const STILL_MAX: Duration = Duration::from_secs(2);
-/// What each insert waits for.
-const SLOW: Mishap = Mishap::Delay { ms: 25 };
+/// By then an insert is under way: a loader waits two seconds at most before it tries again.
+const INSERT_MAX: Duration = Duration::from_secs(60);
+/// How long an insert is held; longer than a blow takes.
+const HOLD_MS: u64 = 15_000;
+/// Rows of a batch; a blow falls after some of them.
+const BATCH: u64 = 700;
 const INSERT: &str = "^INSERT INTO bar_1d .*FORMAT";
 const BLOWS: [Blow; 4] = [Blow::Loader, Blow::Engine, Blow::Insert, Blow::Redis];
 
@@ -50,7 +53,7 @@ impl Round<'_> {
             "reader.start=earliest".to_owned(),
             format!("reader.group={}", self.group),
             // Small batches, so that there is something to be killed in the middle of.
-            "clickhouse.records_max=700".to_owned(),
+            format!("clickhouse.records_max={BATCH}"),
             "clickhouse.timeout_s_max=20".to_owned(),
         ];
         settings.extend(self.server.settings());
@@ -65,61 +68,67 @@ impl Round<'_> {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Starts the engine anew, as slow as a server far away: a blow must find somebody at work.
-    fn restart(&mut self) -> anyhow::Result<()> {
-        self.server.restart()?;
-        self.server.fail(&[SLOW.befalls(u32::MAX, INSERT)])
+    /// Makes the next insert a broken one; some of its rows are there all the same.
+    fn aim(&mut self, blow: Blow) -> anyhow::Result<()> {
+        let rows = self.rng.random_range(0..BATCH);
+        let mishap =
+            if blow == Blow::Insert { Mishap::Die { rows } } else { Mishap::Hold { rows, ms: HOLD_MS } };
+        self.server.fail(&[mishap.befalls(1, INSERT)])
     }
 
-    /// Waits until rows arrive, and a random while more; not for ever, since all may have.
-    async fn until_it_moves(&mut self) {
-        let rows = || self.server.ask("SELECT count() FROM bar_1d").unwrap_or_default();
-        let (before, since) = (rows(), Instant::now());
-        while rows() == before && since.elapsed() < STILL_MAX {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Waits until an insert is in its middle, or the engine has died of it.
+    fn until_struck(&mut self, blow: Blow, loader: &mut Running) -> anyhow::Result<()> {
+        let since = Instant::now();
+        loop {
+            let struck = if blow == Blow::Insert { self.server.is_dead()? } else { self.server.held()? > 0 };
+            if struck {
+                return Ok(());
+            }
+            if let Some(code) = loader.ended()? {
+                bail!("the loader ended with {code} before {blow:?}");
+            }
+            ensure!(since.elapsed() < INSERT_MAX, "no insert to strike with {blow:?}");
+            std::thread::sleep(Duration::from_millis(5));
         }
-        self.while_passes(60).await;
     }
 
-    /// Each blow once, in any order, in the middle of the load; then the rest in peace.
-    async fn storm(&mut self) -> anyhow::Result<()> {
+    /// Each blow once, in any order, in the middle of an insert; then the rest in peace. Returns how many struck one.
+    async fn storm(&mut self) -> anyhow::Result<usize> {
         self.loader(&["--migrate"])?.finish()?;
-        self.restart()?;
         let mut blows = BLOWS;
         blows.shuffle(&mut self.rng);
+        self.aim(blows[0])?;
         let mut loader = self.loader(&[])?;
-        for blow in blows {
-            self.until_it_moves().await;
-            if loader.ended()?.is_some() {
-                loader = self.loader(&[])?;
+        for (at, &blow) in blows.iter().enumerate() {
+            if at > 0 {
+                self.while_passes(60).await;
+                self.aim(blow)?;
             }
+            self.until_struck(blow, &mut loader)?;
             match blow {
                 Blow::Loader => {
                     loader.kill()?;
+                    self.server.fail(&[])?;
                     loader = self.loader(&[])?;
                 }
                 Blow::Engine => {
                     self.server.kill()?;
                     self.while_passes(300).await;
-                    self.restart()?;
+                    self.server.restart()?;
                 }
-                Blow::Insert => {
-                    let bytes = self.rng.random_range(0..20_000);
-                    self.server
-                        .fail(&[Mishap::Die { bytes }.befalls(1, INSERT), SLOW.befalls(u32::MAX, INSERT)])?;
-                    self.while_passes(400).await;
-                    self.restart()?;
-                }
+                Blow::Insert => self.server.restart()?,
                 Blow::Redis => {
                     self.redis.server.kill()?;
                     self.while_passes(100).await;
                     self.redis.server.restart().await?;
+                    self.server.fail(&[])?;
                 }
             }
         }
         drop(loader);
         self.server.fail(&[])?;
-        self.loader(&["--once"])?.finish()
+        self.loader(&["--once"])?.finish()?;
+        Ok(blows.len())
     }
 }
 
@@ -140,16 +149,16 @@ async fn whoever_is_killed_the_current_rows_equal_the_stream_with_their_versions
             group: format!("round-{seed}"),
             rng: SmallRng::seed_from_u64(seed),
         };
-        round.storm().await?;
+        struck += round.storm().await?;
         let held: BTreeMap<_, (u64, DayBar)> = common::held(&server, Kind::BarDay)?;
         assert_eq!(held.len(), expected.len(), "round {seed}");
         assert_eq!(held, expected, "round {seed}");
         let rows: usize = server.ask("SELECT count() FROM bar_1d")?.trim().parse()?;
         again += rows - held.len().min(rows);
-        struck += usize::from(std::fs::read_to_string(&log)?.contains("inserting into bar_1d"));
         server.clear()?;
     }
-    println!("{struck} of {rounds} rounds struck an insert; {again} rows came again");
-    assert!(u64::try_from(struck)? * 4 >= rounds, "only {struck} of {rounds} rounds struck an insert");
+    println!("{struck} inserts struck in {rounds} rounds; {again} rows came again");
+    assert_eq!(u64::try_from(struck)?, 4 * rounds, "every blow falls in the middle of an insert");
+    assert!(u64::try_from(again)? >= rounds, "and some rows of them were there: {again}");
     Ok(())
 }

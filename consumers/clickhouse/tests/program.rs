@@ -11,8 +11,8 @@ use std::{
 };
 
 use common::stream::{bars, publish};
-use sqep::{DayBar, Kind, Record};
-use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap};
+use sqep::{DayBar, Kind, Record, redis::keys::StreamSettings};
+use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, feed};
 
 fn command(redis: &str, server: &TestClickHouse, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sqep-clickhouse"));
@@ -50,7 +50,7 @@ async fn a_stream_becomes_a_table_and_a_second_run_writes_nothing_new() {
     let found = common::held::<DayBar>(&server, Kind::BarDay).unwrap();
     assert_eq!(found.into_iter().map(|(key, (_, bar))| (key, bar)).collect::<BTreeMap<_, _>>(), expected);
     let sources = server.ask("SELECT DISTINCT source FROM bar_1d").unwrap();
-    assert_eq!(sources, "market\n");
+    assert_eq!(sources, "feed\n");
     assert_eq!(count(&server, "symbol"), "40");
     let rows = count(&server, "bar_1d");
     let second = run(&redis, &server, &["--once"]);
@@ -91,6 +91,77 @@ async fn what_a_start_cannot_do_without_is_told_in_one_line() {
     server.fail(&[Mishap::Code { code: 497 }.befalls(1, "^INSERT INTO bar_1d")]).unwrap();
     told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\" insert into bar_1d"]);
     told(run(&redis, &server, &["--once", "--set", "clickhouse.url=tcp://h:9000"]), &["clickhouse.url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_is_told_by_the_version_it_has_and_the_one_it_needs() {
+    let redis = TestRedis::start().await.unwrap();
+    let server = TestClickHouse::front(&[("FRONT_VERSION", "23.8.9.54")]).unwrap();
+    for more in [&["--once"][..], &["--check"], &["--migrate"]] {
+        let old = run(&redis, &server, more);
+        let told = said(&old);
+        assert_eq!(old.status.code(), Some(2), "{told}");
+        assert!(told.contains("version 23.8.9.54, this program needs 24.3 or newer"), "{told}");
+        assert_eq!(server.ask("SHOW TABLES").unwrap(), "", "nothing was begun");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_applied_once_a_start_however_many_partitions_there_are() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    let bars = bars(20);
+    let stream = StreamSettings { partitions: 4, ..StreamSettings::default() };
+    feed::publish(&redis, &stream, &bars, 2_000).await.unwrap();
+    let loaded = run(&redis, &server, &["--once", "--set", "stream.partitions=4"]);
+    assert!(loaded.status.success(), "{}", said(&loaded));
+    assert_eq!(server.said("^CREATE OR REPLACE VIEW bar_1d_hfq").unwrap(), 1);
+    assert_eq!(server.said("^SELECT version").unwrap(), 1);
+    let again = run(&redis, &server, &["--once", "--set", "stream.partitions=4"]);
+    assert!(again.status.success(), "{}", said(&again));
+    assert_eq!(
+        server.said("^ALTER TABLE bar_1d MODIFY SETTING fsync_after_insert").unwrap(),
+        1,
+        "all of it is there"
+    );
+    assert_eq!(server.said("^CREATE OR REPLACE DICTIONARY").unwrap(), 2, "its password may be another");
+    assert_eq!(count(&server, "(SELECT DISTINCT partition FROM sqep_mark)"), "4");
+    let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
+    assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
+}
+
+/// The group has settled what the table no longer holds: whoever runs it is told, and nothing is loaded in the meantime.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_dropped_while_the_loader_runs_ends_it_with_a_word_on_what_is_missing() {
+    let (redis, mut server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    let bars = bars(40);
+    let (first, then) = bars.split_at(bars.len() / 2);
+    publish(&redis, first.to_vec()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut loader = command(&redis.url(), &server, &["--set", "clickhouse.wait_s_max=1"])
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let patience = std::time::Instant::now();
+    while server.ask("SELECT count() FROM sqep_mark WHERE id != '0-0'").unwrap_or_default().trim().parse()
+        != Ok(1)
+    {
+        assert!(patience.elapsed() < Duration::from_secs(60), "{}", std::fs::read_to_string(&log).unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.kill().unwrap();
+    publish(&redis, then.to_vec()).await;
+    server.restart().unwrap();
+    server.ask("DROP TABLE bar_1d SYNC").unwrap();
+    let status = loader.wait().unwrap();
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(told.contains("is not what it was") && told.contains("the sink holds no mark of it"), "{told}");
+    assert_eq!(count(&server, "bar_1d"), "0");
+    let resumed = run(&redis, &server, &["--resume", "--once"]);
+    assert!(resumed.status.success(), "{}", said(&resumed));
+    let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
+    assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

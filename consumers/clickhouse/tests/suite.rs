@@ -29,7 +29,7 @@ impl Rig for Server {
     type Sink = ClickHouseSink<DayBar>;
 
     async fn open(&mut self) -> anyhow::Result<Self::Sink> {
-        Ok(ClickHouseSink::new(Store::new(self.config.clone())?, Kind::BarDay)?)
+        Ok(ClickHouseSink::new(Store::new(self.config.clone())?, common::key(Kind::BarDay))?)
     }
 
     async fn held(&mut self) -> anyhow::Result<Held> {
@@ -51,7 +51,7 @@ async fn a_database_keeps_every_promise_of_a_sink() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_keeps_them_compressed_and_without_validation_and_tokens() -> anyhow::Result<()> {
+async fn it_keeps_them_compressed_and_without_validation_and_deduplication() -> anyhow::Result<()> {
     let plain = |config| Config {
         validate: false,
         deduplicate: false,

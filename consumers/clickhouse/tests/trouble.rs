@@ -55,7 +55,8 @@ async fn whatever_befalls_an_insert_is_later_and_the_rows_are_there_once() {
     for mishap in [
         Mishap::Drop,
         Mishap::Lose,
-        Mishap::Cut { bytes: 300_000 },
+        Mishap::Break { bytes: 300_000 },
+        Mishap::Cut { rows: 1_200 },
         Mishap::Code { code: 252 },
         Mishap::Code { code: 241 },
         Mishap::Code { code: 242 },
@@ -72,18 +73,62 @@ async fn whatever_befalls_an_insert_is_later_and_the_rows_are_there_once() {
     }
 }
 
+fn rows(server: &TestClickHouse) -> usize {
+    server.ask("SELECT count() FROM bar_1d").unwrap().trim().parse().unwrap()
+}
+
+/// A server that cuts inserts into blocks whatever it was told, and has kept some of them: neither the sink that tried nor one
+/// of a later life may have the whole taken for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_server_kept_of_a_broken_insert_are_never_taken_for_the_whole() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    let bars = bars(9_000);
+    for anew in [false, true] {
+        let mut writer = sink::<DayBar>(&server, DAY);
+        writer.prepare().await.unwrap();
+        server.ask("TRUNCATE TABLE bar_1d").unwrap();
+        server.fail(&[Mishap::Cut { rows: 4_321 }.befalls(1, INSERT)]).unwrap();
+        is_later(write(&mut writer, &bars).await);
+        assert_eq!(rows(&server), 4_321, "a part of them is there");
+        if anew {
+            writer = sink::<DayBar>(&server, DAY);
+        }
+        write(&mut writer, &bars).await.unwrap();
+        assert_eq!(held(&server, DAY).unwrap(), expected(&bars));
+    }
+}
+
+/// What the settings of an insert are for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_is_broken_off_leaves_nothing_since_it_is_one_block() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    let mut sink = sink::<DayBar>(&server, DAY);
+    sink.prepare().await.unwrap();
+    let bars = bars(9_000);
+    for bytes in [1, 300_000, 770_000] {
+        server.fail(&[Mishap::Break { bytes }.befalls(1, INSERT)]).unwrap();
+        is_later(write(&mut sink, &bars).await);
+        assert_eq!(rows(&server), 0, "{bytes} bytes");
+    }
+    write(&mut sink, &bars).await.unwrap();
+    assert_eq!(rows(&server), bars.len());
+    assert_eq!(server.ask("SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'bar_1d' AND active").unwrap(), "1\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_in_the_middle_of_an_insert_holds_every_row_once_when_it_is_back() {
     let mut server = TestClickHouse::front(&[]).unwrap();
     let mut sink = sink::<DayBar>(&server, DAY);
     let bars = bars(9_000);
     write(&mut sink, &bars[..2_000]).await.unwrap();
-    server.fail(&[Mishap::Die { bytes: 300_000 }.befalls(1, INSERT)]).unwrap();
+    server.fail(&[Mishap::Die { rows: 5_000 }.befalls(1, INSERT)]).unwrap();
     is_later(write(&mut sink, &bars).await);
     assert!(server.is_dead().unwrap());
     is_later(write(&mut sink, &bars).await);
     is_later(sink.save(0, &Mark { born: "b".into(), id: EntryId::new(9, 0), before: EntryId::ZERO }).await);
     server.restart().unwrap();
+    let left = held::<DayBar>(&server, DAY).unwrap().len();
+    assert!(2_000 < left && left < bars.len(), "a part of them is there: {left}");
     assert_eq!(sink.mark(0).await.unwrap(), None, "no mark for what was not written");
     write(&mut sink, &bars).await.unwrap();
     assert_eq!(held(&server, DAY).unwrap(), expected(&bars));
@@ -93,8 +138,7 @@ async fn a_server_that_dies_in_the_middle_of_an_insert_holds_every_row_once_when
 async fn a_server_that_says_nothing_is_given_up_after_the_time_limit() {
     let server = TestClickHouse::front(&[]).unwrap();
     let config = sqep_clickhouse::Config { timeout_s_max: 1, ..common::config(&server) };
-    let store = sqep_clickhouse::Store::new(config).unwrap();
-    let mut sink = sqep_clickhouse::ClickHouseSink::<DayBar>::new(store, DAY).unwrap();
+    let mut sink = common::sink_of::<DayBar>(config, common::key(DAY));
     sink.prepare().await.unwrap();
     server.fail(&[Mishap::Delay { ms: 2_500 }.befalls(1, INSERT)]).unwrap();
     let told = is_later(write(&mut sink, &bars(100)).await);
@@ -102,24 +146,33 @@ async fn a_server_that_says_nothing_is_given_up_after_the_time_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_that_comes_again_whole_is_dropped_by_its_token() {
+async fn an_insert_that_comes_again_whole_is_dropped_whoever_brings_it() {
     let server = TestClickHouse::start().unwrap();
     let mut sink = sink::<DayBar>(&server, DAY);
     let bars = bars(500);
-    for _ in 0..3 {
+    for _ in 0..2 {
         write(&mut sink, &bars).await.unwrap();
     }
+    write(&mut common::sink::<DayBar>(&server, DAY), &bars).await.unwrap();
     let count = |server: &TestClickHouse| server.ask("SELECT count() FROM bar_1d").unwrap();
     assert_eq!(count(&server), "500\n", "the same rows three times");
     let mut other = bars.clone();
     other[0].0.close += 0.01;
     write(&mut sink, &other).await.unwrap();
     assert_ne!(count(&server), "500\n", "other rows are never taken for the same");
+    let config = sqep_clickhouse::Config { deduplicate: false, ..common::config(&server) };
+    let mut plain = common::sink_of::<DayBar>(config, common::key(DAY));
+    server.ask("TRUNCATE TABLE bar_1d").unwrap();
+    for _ in 0..2 {
+        write(&mut plain, &bars).await.unwrap();
+    }
+    assert_eq!(count(&server), "1000\n", "asked not to, it takes them again");
+    assert_eq!(held(&server, DAY).unwrap(), expected(&bars));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_server_is_asked_for_nothing_it_does_not_know() {
-    let without = "async_insert,optimize_on_insert,insert_deduplication_token,distributed_foreground_insert,insert_distributed_sync";
+    let without = "async_insert,optimize_on_insert,max_insert_block_size,distributed_foreground_insert,insert_distributed_sync";
     let server = TestClickHouse::front(&[("FRONT_WITHOUT", without)]).unwrap();
     let mut sink = sink::<DayBar>(&server, DAY);
     let bars = bars(500);
@@ -128,20 +181,29 @@ async fn an_older_server_is_asked_for_nothing_it_does_not_know() {
     assert_eq!(held(&server, DAY).unwrap(), expected(&bars));
 }
 
+fn is_never(result: Result<(), WriteError>) -> String {
+    match result {
+        Err(WriteError::Never(error)) => error.to_string(),
+        other => panic!("must be Never, is {other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_the_rows_cause_is_never() {
     let server = TestClickHouse::front(&[]).unwrap();
     let mut sink = sink::<DayBar>(&server, DAY);
+    sink.prepare().await.unwrap();
     let mut bars = bars(10);
-    let told = |result| match result {
-        Err(WriteError::Never(error)) => error.to_string(),
-        other => panic!("must be Never, is {other:?}"),
-    };
-    for code in [349, 469] {
-        sink.prepare().await.unwrap();
+    for code in [27, 33, 53, 131, 321, 349] {
         server.fail(&[Mishap::Code { code }.befalls(1, INSERT)]).unwrap();
-        assert!(told(write(&mut sink, &bars).await).contains(&code.to_string()));
+        assert!(
+            is_later(write(&mut sink, &bars).await).contains(&code.to_string()),
+            "as if by the rows, and not"
+        );
     }
+    server.ask("ALTER TABLE bar_1d ADD CONSTRAINT mine CHECK close < 10.15").unwrap();
+    assert!(is_never(write(&mut sink, &bars).await).contains("469"), "somebody's own rule");
+    write(&mut sink, &bars[..3]).await.unwrap();
     bars[3].0.frame = "1969-12-31".parse().unwrap();
-    assert!(told(write(&mut sink, &bars).await).contains("row 4 of the batch"));
+    assert!(is_never(write(&mut sink, &bars).await).contains("row 4 of the batch"));
 }

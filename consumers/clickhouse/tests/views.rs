@@ -6,7 +6,7 @@ mod common;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use common::{sink, write};
-use sqep::{DayBar, Kind, MinuteBar, RefDay, Symbol, kind::Grid};
+use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Symbol, kind::Grid};
 use sqep_testkit::TestClickHouse;
 
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);
@@ -138,7 +138,8 @@ async fn a_minute_has_the_factor_known_by_then_and_limits_of_its_own_day_only() 
     assert_eq!(
         ask(
             &server,
-            "SELECT frame, close, adjust, close_hfq, st, buy_limit, sell_limit FROM bar_1m_day ORDER BY frame"
+            "SELECT frame, close, adjust, close_hfq, st, buy_limit, sell_limit FROM bar_1m_day(from_day = '2025-01-01', to_day \
+             = '2025-01-31') ORDER BY frame"
         ),
         [
             "2025-01-01 10:00:00 5 \\N \\N \\N \\N \\N",
@@ -147,6 +148,78 @@ async fn a_minute_has_the_factor_known_by_then_and_limits_of_its_own_day_only() 
             "2025-01-08 10:00:00 5 8 40 \\N \\N \\N",
         ]
     );
+}
+
+/// What is known of days comes from two tables, and neither takes back what only the other knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_does_not_know_a_factor_takes_none_back() {
+    let server = TestClickHouse::start().unwrap();
+    let limits = |frame: &str| RefDay {
+        symbol: symbol("000001.SZ"),
+        frame: date(frame),
+        buy_limit: Some(11.0),
+        sell_limit: Some(9.0),
+        ..RefDay::blank()
+    };
+    let bare = |frame| DayBar {
+        st: None,
+        buy_limit: None,
+        sell_limit: None,
+        ..day("000001.SZ", frame, 10.0, Some(2.0))
+    };
+    // Of the 2nd the limits come after the bar, of the 3rd before it; of the 6th nothing but limits is known.
+    let bars = [(bare("2025-01-02"), 1), (bare("2025-01-03"), 4)];
+    write(&mut sink::<DayBar>(&server, Kind::BarDay), &bars).await.unwrap();
+    let known = [(limits("2025-01-02"), 2), (limits("2025-01-03"), 3), (limits("2025-01-06"), 5)];
+    write(&mut sink::<RefDay>(&server, Kind::RefDay), &known).await.unwrap();
+    let facts = "SELECT frame, adjust, buy_limit, sell_limit FROM day_facts ORDER BY frame";
+    assert_eq!(ask(&server, facts), ["2025-01-02 2 11 9", "2025-01-03 2 11 9", "2025-01-06 \\N 11 9"]);
+    let minutes = ["2025-01-02 10:00", "2025-01-03 10:00", "2025-01-06 10:00"];
+    let minutes = minutes.map(|frame| (minute("000001.SZ", frame, 5.0, None), 6));
+    write(&mut sink::<MinuteBar>(&server, MINUTE), &minutes).await.unwrap();
+    let of = "FROM bar_1m_day(from_day = '2025-01-01', to_day = '2025-01-31') ORDER BY frame";
+    assert_eq!(
+        ask(&server, &format!("SELECT toDate(frame), adjust, close_hfq, buy_limit {of}")),
+        ["2025-01-02 2 10 11", "2025-01-03 2 10 11", "2025-01-06 2 10 11"],
+        "the last factor known by then, though newer rows have none"
+    );
+    let none = "SELECT count() FROM bar_1m_day(from_day = '2025-01-04', to_day = '2025-01-05')";
+    assert_eq!(ask(&server, none), ["0"], "only the days that were asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_minutes_with_their_days_reads_neither_other_years_nor_other_months() {
+    let server = TestClickHouse::start().unwrap();
+    for kind in [Kind::BarDay, MINUTE] {
+        match kind {
+            Kind::BarDay => sink::<DayBar>(&server, kind).prepare().await.unwrap(),
+            _ => sink::<MinuteBar>(&server, kind).prepare().await.unwrap(),
+        }
+    }
+    // Ten years of fifty securities; a year of some of their minutes.
+    server
+        .ask(
+            "INSERT INTO bar_1d (symbol, frame, adjust, version) SELECT 2000001 + number % 50, toDate('2015-07-01') + \
+             intDiv(number, 50), 2, 1 FROM numbers(50 * 3650)",
+        )
+        .unwrap();
+    server
+        .ask(
+            "INSERT INTO bar_1m (symbol, frame, close, version) SELECT 2000001 + number % 50, toDateTime('2024-07-01 \
+             10:00:00', 'Asia/Shanghai') + 86400 * intDiv(number, 50), 5, 1 FROM numbers(50 * 360)",
+        )
+        .unwrap();
+    let june = "bar_1m_day(from_day = '2025-06-01', to_day = '2025-06-20')";
+    assert_eq!(ask(&server, &format!("SELECT count(), sum(close_hfq) FROM {june}")), ["1000 10000"]);
+    let read = ask(
+        &server,
+        &format!("SELECT table, parts, rows FROM (EXPLAIN ESTIMATE SELECT * FROM {june}) ORDER BY table"),
+    );
+    let read: Vec<Vec<&str>> = read.iter().map(|line| line.split(' ').collect()).collect();
+    let rows = |at: usize| read[at][2].parse::<u32>().unwrap();
+    assert_eq!((read[0][0], read[1][0]), ("bar_1d", "bar_1m"));
+    assert!(rows(0) <= 50 * 366 * 3, "two years for the factor, one for the limits, of eleven: {read:?}");
+    assert!(rows(1) <= 50 * 31, "a month of twelve: {read:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,40 +8,13 @@ use std::{
     collections::BTreeMap,
     path::Path,
     process::{Command, Output},
-    sync::Arc,
 };
 
-use sqep::{
-    Calendar, Chunk, Cursors, DayBar, Kind, Record, Source,
-    app::{CalendarSettings, Outward, PublishSettings},
-    meter::Meters,
-    redis::keys::StreamSettings,
-};
+use sqep::{Calendar, DayBar, Kind, Record, redis::keys::StreamSettings};
 use sqep_testkit::{
-    TestRedis,
+    TestRedis, feed,
     market::{Market, Plan},
 };
-use tokio_util::sync::CancellationToken;
-
-/// Hands out its bars in chunks, then ends.
-struct Bars(Vec<DayBar>);
-
-impl Source for Bars {
-    type Record = DayBar;
-
-    async fn open(&mut self, _cursors: &Cursors) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let rest = self.0.split_off(self.0.len().min(2_000));
-        let records = std::mem::replace(&mut self.0, rest);
-        Ok(Some(Chunk { records, origin: Arc::from("market"), ..Chunk::empty("market") }))
-    }
-}
 
 fn bars() -> Vec<DayBar> {
     let plan = Plan { seed: 3, symbols: 40, days: 120, to: "2025-03-03".parse().unwrap() };
@@ -52,17 +25,7 @@ fn bars() -> Vec<DayBar> {
 }
 
 async fn publish(redis: &TestRedis, bars: Vec<DayBar>) {
-    let outward = Outward {
-        redis: &redis.settings(),
-        stream: &StreamSettings::default(),
-        publish: &PublishSettings::default(),
-        calendar: &CalendarSettings::default(),
-        meters: &Meters::default(),
-    };
-    let count = u64::try_from(bars.len()).unwrap();
-    let stop = CancellationToken::new();
-    let totals = outward.publish(&mut Bars(bars), "market", true, &stop, |_| {}).await.unwrap();
-    assert_eq!(totals.appended, count);
+    feed::publish(redis, &StreamSettings::default(), &bars, 2_000).await.unwrap();
 }
 
 fn run(redis: &TestRedis, root: &Path, more: &[&str]) -> Output {

@@ -20,6 +20,7 @@ const DEATH_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Front {
     child: Child,
     port: u16,
+    tls_port: Option<u16>,
     options: Vec<(String, String)>,
     // After the child: it must be gone before its folder.
     folder: TempDir,
@@ -28,10 +29,13 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn start(options: &[(&str, &str)]) -> anyhow::Result<Front> {
         let folder = tempfile::Builder::new().prefix("sqep-clickhouse-").tempdir()?;
-        let options: Vec<_> =
-            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (child, port) = launch(folder.path(), 0, &options)?;
-        Ok(Front { child, port, options, folder })
+        let options = owned(options);
+        let (child, port, tls_port) = launch(folder.path(), 0, &options)?;
+        Ok(Front { child, port, tls_port, options, folder })
+    }
+
+    pub(super) fn tls_port(&self) -> Option<u16> {
+        self.tls_port
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -59,9 +63,14 @@ impl Front {
         Ok(true)
     }
 
+    /// What it is told from its next start on.
+    pub(super) fn options(&mut self, options: &[(&str, &str)]) {
+        self.options = owned(options);
+    }
+
     /// Starts it again on the same port.
     pub(super) fn launch(&mut self) -> anyhow::Result<()> {
-        (self.child, _) = launch(self.folder.path(), self.port, &self.options)?;
+        (self.child, _, self.tls_port) = launch(self.folder.path(), self.port, &self.options)?;
         Ok(())
     }
 }
@@ -72,8 +81,16 @@ impl Drop for Front {
     }
 }
 
+fn owned(options: &[(&str, &str)]) -> Vec<(String, String)> {
+    options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// Starts the process and waits until it says its port, which it does when the engine has answered.
-fn launch(folder: &Path, port: u16, options: &[(String, String)]) -> anyhow::Result<(Child, u16)> {
+fn launch(
+    folder: &Path,
+    port: u16,
+    options: &[(String, String)],
+) -> anyhow::Result<(Child, u16, Option<u16>)> {
     let python = env::var("SQEP_PYTHON").context(
         "SQEP_PYTHON is not set: run tests by `make test`, or `testkit/setup.sh test` and set it to .venv/bin/python",
     )?;
@@ -89,8 +106,9 @@ fn launch(folder: &Path, port: u16, options: &[(String, String)]) -> anyhow::Res
     let mut line = String::new();
     let stdout = child.stdout.take().context("no standard output")?;
     BufReader::new(stdout).read_line(&mut line)?;
-    match line.split_whitespace().next().and_then(|word| word.parse().ok()) {
-        Some(port) => Ok((child, port)),
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words.first().and_then(|word| word.parse().ok()) {
+        Some(port) => Ok((child, port, words.get(2).and_then(|word| word.parse().ok()))),
         None => bail!("the front did not start; its own message stands above ({})", child.wait()?),
     }
 }

@@ -43,15 +43,28 @@ pub enum Mishap {
         /// ClickHouse's number.
         code: u32,
     },
-    /// The connection is closed in the middle of an insert.
-    Cut {
+    /// The connection is closed in the middle of an insert; the engine does with what came what the insert's settings say.
+    Break {
         /// Bytes that came through.
         bytes: u64,
     },
-    /// The server dies in the middle of an insert.
+    /// The connection is closed in the middle of an insert, and some of its rows are there: a server that cut them into
+    /// blocks, whatever it was told.
+    Cut {
+        /// Rows that are there.
+        rows: u64,
+    },
+    /// The server dies in the middle of an insert, and some of its rows are there.
     Die {
-        /// Bytes that came through.
-        bytes: u64,
+        /// Rows that are there.
+        rows: u64,
+    },
+    /// The server says nothing in the middle of an insert, and some of its rows are there. See [`TestClickHouse::held`].
+    Hold {
+        /// Rows that are there.
+        rows: u64,
+        /// Milliseconds until it closes the connection, unless faults are asked for anew.
+        ms: u64,
     },
 }
 
@@ -111,9 +124,15 @@ impl TestClickHouse {
         Ok(TestClickHouse { place, database, front })
     }
 
-    /// Its URL, for programs.
+    /// Its URL without user and password, for programs.
     pub fn url(&self) -> String {
         format!("http://{}", self.place.host)
+    }
+
+    /// Its URL with TLS: a front with the option `FRONT_TLS`.
+    pub fn tls_url(&self) -> anyhow::Result<String> {
+        let port = self.front.as_ref().and_then(Front::tls_port).context("the front has no FRONT_TLS")?;
+        Ok(format!("https://localhost:{port}"))
     }
 
     /// Its database.
@@ -158,6 +177,16 @@ impl TestClickHouse {
         self.place.post("/faults", &serde_json::to_vec(faults)?).map(drop)
     }
 
+    /// How many statements it was given that `pattern` is found in; behind each stands ` WITH ` and its settings.
+    pub fn said(&self, pattern: &str) -> anyhow::Result<u64> {
+        Ok(self.place.post("/said", pattern.as_bytes())?.parse()?)
+    }
+
+    /// How many inserts are held in their middle.
+    pub fn held(&self) -> anyhow::Result<u64> {
+        Ok(self.place.post("/held", b"")?.parse()?)
+    }
+
     /// Kills it without a word.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.front.as_mut().context("only a front can be killed")?.kill()
@@ -173,6 +202,12 @@ impl TestClickHouse {
         let front = self.front.as_mut().context("only a front can be started again")?;
         front.kill()?;
         front.launch()
+    }
+
+    /// As [`TestClickHouse::restart`], as a server of other options.
+    pub fn restart_as(&mut self, options: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.front.as_mut().context("only a front can be started again")?.options(options);
+        self.restart()
     }
 
     /// The folder of a front.

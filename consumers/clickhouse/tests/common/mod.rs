@@ -12,7 +12,7 @@ use sqep::{
     Batch, EntryId, Kind, Record, Row, Sink, Symbol, WriteError,
     record::{Cell, Field, Type},
 };
-use sqep_clickhouse::{ClickHouseSink, Config, Store};
+use sqep_clickhouse::{ClickHouseSink, Config, Key, Store};
 use sqep_testkit::TestClickHouse;
 
 /// How a sink of this database is configured.
@@ -31,8 +31,17 @@ pub(crate) fn config(server: &TestClickHouse) -> Config {
     }
 }
 
+/// The reader of a program that is told nothing else.
+pub(crate) fn key(kind: Kind) -> Key {
+    Key { kind, prefix: "sqep".to_owned(), group: "clickhouse".to_owned() }
+}
+
 pub(crate) fn sink<R: Record>(server: &TestClickHouse, kind: Kind) -> ClickHouseSink<R> {
-    ClickHouseSink::new(Store::new(config(server)).unwrap(), kind).unwrap()
+    sink_of(config(server), key(kind))
+}
+
+pub(crate) fn sink_of<R: Record>(config: Config, key: Key) -> ClickHouseSink<R> {
+    ClickHouseSink::new(Store::new(config).unwrap(), key).unwrap()
 }
 
 /// Writes records as one batch; each with its version.

@@ -1,38 +1,15 @@
 //! Bars on a stream, for programs that read it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use sqep::{
-    Calendar, Chunk, Cursors, DayBar, EntryId, Record, Source, Symbol,
-    app::{CalendarSettings, Outward, PublishSettings},
-    meter::Meters,
+    Calendar, DayBar, EntryId, Record, Symbol,
     redis::{inspect::Inspector, keys::StreamSettings},
 };
 use sqep_testkit::{
-    TestRedis,
+    TestRedis, feed,
     market::{Market, Plan},
 };
-use tokio_util::sync::CancellationToken;
-
-/// Hands out its bars in chunks, then ends.
-struct Bars(Vec<DayBar>);
-
-impl Source for Bars {
-    type Record = DayBar;
-
-    async fn open(&mut self, _cursors: &Cursors) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let rest = self.0.split_off(self.0.len().min(2_000));
-        let records = std::mem::replace(&mut self.0, rest);
-        Ok(Some(Chunk { records, origin: Arc::from("market"), ..Chunk::empty("market") }))
-    }
-}
 
 /// A small market of forty securities, with corrections of its bars.
 pub(crate) fn bars(days: usize) -> Vec<DayBar> {
@@ -45,17 +22,7 @@ pub(crate) fn bars(days: usize) -> Vec<DayBar> {
 
 /// Puts bars on the stream `bar:1d`.
 pub(crate) async fn publish(redis: &TestRedis, bars: Vec<DayBar>) {
-    let outward = Outward {
-        redis: &redis.settings(),
-        stream: &StreamSettings::default(),
-        publish: &PublishSettings::default(),
-        calendar: &CalendarSettings::default(),
-        meters: &Meters::default(),
-    };
-    let count = u64::try_from(bars.len()).unwrap();
-    let stop = CancellationToken::new();
-    let totals = outward.publish(&mut Bars(bars), "market", true, &stop, |_| {}).await.unwrap();
-    assert_eq!(totals.appended, count);
+    feed::publish(redis, &StreamSettings::default(), &bars, 2_000).await.unwrap();
 }
 
 /// What the stream holds of each key: the highest version and its record.

@@ -1,0 +1,181 @@
+//! A server that was away and comes back as another: what it can and what it holds is asked anew, and nothing is taken for
+//! granted that it does not hold any more.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod common;
+
+use common::{held, key, sink, sink_of, write};
+use sqep::{DayBar, EntryId, Kind, Mark, Record, RefDay, Sink, WriteError};
+use sqep_clickhouse::{ClickHouseSink, Key};
+use sqep_testkit::{TestClickHouse, clickhouse::Mishap};
+use tokio_util::sync::CancellationToken;
+
+const DAY: Kind = Kind::BarDay;
+type Bars = ClickHouseSink<DayBar>;
+
+fn bar(frame: &str) -> Vec<(DayBar, u64)> {
+    let bar =
+        DayBar { symbol: "000001.SZ".parse().unwrap(), frame: frame.parse().unwrap(), ..DayBar::blank() };
+    vec![(DayBar { open: 1.0, high: 1.0, low: 1.0, close: 1.0, vol: 100.0, ..bar }, 1)]
+}
+
+fn mark(ms: u64) -> Mark {
+    Mark { born: "b".into(), id: EntryId::new(ms, 0), before: EntryId::ZERO }
+}
+
+fn later(result: Result<(), WriteError>) -> String {
+    match result {
+        Err(WriteError::Later(error)) => format!("{error:#}"),
+        other => panic!("must be Later, is {other:?}"),
+    }
+}
+
+/// A sink that has written and kept a mark; and what ends whoever reads for it.
+async fn loaded(server: &TestClickHouse) -> (Bars, CancellationToken) {
+    let changed = CancellationToken::new();
+    let mut sink = sink::<DayBar>(server, DAY).beside(1_000, changed.clone());
+    assert_eq!(sink.mark(0).await.unwrap(), None);
+    write(&mut sink, &bar("2025-01-02")).await.unwrap();
+    sink.save(0, &mark(7)).await.unwrap();
+    assert_eq!(sink.mark(0).await.unwrap(), Some(mark(7)));
+    (sink, changed)
+}
+
+/// What the loop does: the same batch until it is written or the reader is ended.
+async fn until_told(sink: &mut Bars, changed: &CancellationToken) -> String {
+    for _ in 0..3 {
+        let told = later(write(sink, &bar("2025-01-03")).await);
+        if changed.is_cancelled() {
+            return told;
+        }
+    }
+    panic!("nobody notices");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_dropped_while_the_server_was_away_takes_its_mark_with_it() {
+    let mut server = TestClickHouse::front(&[]).unwrap();
+    let (mut reader, changed) = loaded(&server).await;
+    server.kill().unwrap();
+    later(write(&mut reader, &bar("2025-01-03")).await);
+    server.restart().unwrap();
+    server.ask("DROP TABLE bar_1d SYNC").unwrap();
+    let told = until_told(&mut reader, &changed).await;
+    assert!(
+        told.contains("is not what it was") && told.contains("rows up to 7-0") && told.contains("none"),
+        "{told}"
+    );
+    later(reader.save(0, &mark(8)).await);
+    assert!(held::<DayBar>(&server, DAY).unwrap().is_empty(), "nothing goes into it meanwhile");
+    // Whoever begins again, in this life or another, finds no mark.
+    assert_eq!(sink::<DayBar>(&server, DAY).mark(0).await.unwrap(), None);
+    assert_eq!(reader.mark(0).await.unwrap(), None);
+    write(&mut reader, &bar("2025-01-03")).await.unwrap();
+    reader.save(0, &mark(8)).await.unwrap();
+    assert_eq!(reader.mark(0).await.unwrap(), Some(mark(8)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_dropped_between_two_starts_takes_its_mark_with_it() {
+    let server = TestClickHouse::start().unwrap();
+    drop(loaded(&server).await);
+    sink::<RefDay>(&server, Kind::RefDay).save(0, &mark(5)).await.unwrap();
+    server.ask("DROP TABLE bar_1d SYNC").unwrap();
+    assert_eq!(sink::<DayBar>(&server, DAY).mark(0).await.unwrap(), None);
+    let other = sink::<RefDay>(&server, Kind::RefDay).mark(0).await.unwrap();
+    assert_eq!(other, Some(mark(5)), "that of another table stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_emptied_or_set_back_is_noticed_even_if_no_question_failed() {
+    let server = TestClickHouse::start().unwrap();
+    let (mut reader, changed) = loaded(&server).await;
+    server.clear().unwrap();
+    let told = until_told(&mut reader, &changed).await;
+    assert!(told.contains("is not what it was"), "{told}");
+    let (mut reader, changed) = loaded(&server).await;
+    server.ask("TRUNCATE TABLE sqep_mark").unwrap();
+    sink::<DayBar>(&server, DAY).save(0, &mark(3)).await.unwrap();
+    write(&mut reader, &bar("2025-01-03")).await.unwrap();
+    let told = later(reader.save(0, &mark(8)).await);
+    assert!(changed.is_cancelled() && told.contains("its mark is 3-0"), "{told}");
+    assert_eq!(reader.mark(0).await.unwrap(), Some(mark(3)), "what it lacks is read again from there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_as_another_version_is_asked_what_it_can() {
+    let mut server = TestClickHouse::front(&[]).unwrap();
+    let (mut reader, changed) = loaded(&server).await;
+    server.kill().unwrap();
+    later(write(&mut reader, &bar("2025-01-03")).await);
+    server.restart_as(&[("FRONT_VERSION", "23.8.9.54")]).unwrap();
+    let told = later(write(&mut reader, &bar("2025-01-03")).await);
+    assert!(told.contains("version 23.8.9.54, this program needs 24.3"), "{told}");
+    server.kill().unwrap();
+    later(write(&mut reader, &bar("2025-01-03")).await);
+    server.restart_as(&[("FRONT_WITHOUT", "async_insert,optimize_on_insert")]).unwrap();
+    write(&mut reader, &bar("2025-01-03")).await.unwrap();
+    reader.save(0, &mark(8)).await.unwrap();
+    assert_eq!(held::<DayBar>(&server, DAY).unwrap().len(), 2);
+    assert!(!changed.is_cancelled(), "it holds what it held");
+    assert_eq!(server.said("^INSERT INTO bar_1d .* WITH .*async_insert=").unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_asked_anew_when_it_lacks_what_it_had_and_not_for_every_refusal() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    let (mut reader, _changed) = loaded(&server).await;
+    let asked = || server.said("^SELECT version").unwrap();
+    for (code, again) in [(252, 0), (241, 0), (60, 1), (81, 1), (115, 1)] {
+        let before = asked();
+        server.fail(&[Mishap::Code { code }.befalls(1, "^INSERT INTO bar_1d .*FORMAT")]).unwrap();
+        later(write(&mut reader, &bar("2025-01-03")).await);
+        write(&mut reader, &bar("2025-01-03")).await.unwrap();
+        assert_eq!(asked() - before, again, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_other_prefixes_and_groups_keep_their_own_marks() {
+    let server = TestClickHouse::start().unwrap();
+    let of = |prefix: &str, group: &str| {
+        let key = Key { prefix: prefix.to_owned(), group: group.to_owned(), ..key(DAY) };
+        sink_of::<DayBar>(common::config(&server), key)
+    };
+    let readers = [("sqep", "clickhouse"), ("sqep", "second"), ("other", "clickhouse")];
+    for (ms, (prefix, group)) in (10..).zip(readers) {
+        let mut reader = of(prefix, group);
+        assert_eq!(reader.mark(0).await.unwrap(), None, "{prefix} {group}");
+        reader.save(0, &mark(ms)).await.unwrap();
+    }
+    for (ms, (prefix, group)) in (10..).zip(readers) {
+        assert_eq!(of(prefix, group).mark(0).await.unwrap(), Some(mark(ms)), "{prefix} {group}");
+        assert_eq!(of(prefix, group).mark(1).await.unwrap(), None, "each partition has its own");
+    }
+    server.ask("OPTIMIZE TABLE sqep_mark FINAL").unwrap();
+    assert_eq!(server.ask("SELECT count() FROM sqep_mark").unwrap(), "3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_from_before_marks_had_readers_counts_until_there_is_one() {
+    let server = TestClickHouse::start().unwrap();
+    let first = &sqep_clickhouse::STATEMENTS[0];
+    assert_eq!(first.file, "001_mark.sql");
+    server.ask(first.text.trim_end().trim_end_matches(';')).unwrap();
+    server.ask("INSERT INTO sqep_mark (kind, partition, seq, born, id, before) VALUES ('bar:1d', 0, 9, 'b', '7-0', '0-0')").unwrap();
+    // With its table, as it was then.
+    let days = sqep_clickhouse::STATEMENTS.iter().find(|script| script.file == "003_bars.sql").unwrap();
+    for sql in days.text.split(";\n").filter(|sql| sql.contains("CREATE")) {
+        server.ask(sql).unwrap();
+    }
+    let mut reader = sink::<DayBar>(&server, DAY);
+    assert_eq!(reader.mark(0).await.unwrap(), Some(mark(7)));
+    let other = Key { group: "second".to_owned(), ..key(DAY) };
+    let mut second = sink_of::<DayBar>(common::config(&server), other);
+    assert_eq!(second.mark(0).await.unwrap(), Some(mark(7)), "its rows are there, whoever loaded them");
+    second.save(0, &mark(12)).await.unwrap();
+    reader.save(0, &mark(8)).await.unwrap();
+    assert_eq!(sink::<DayBar>(&server, DAY).mark(0).await.unwrap(), Some(mark(8)));
+    assert_eq!(second.mark(0).await.unwrap(), Some(mark(12)));
+}
