@@ -24,9 +24,12 @@ DAYS ?=
 # make soak: seconds.
 SOAK_S ?= 600
 
-# make bench: sizes in day bars; PEERS=no leaves out the pipelines of others.
+# make bench: sizes in day bars; PEERS=no leaves out the pipelines of others; ONLY is features or clickhouse, FEATURES the
+# securities of the contest of features, 750 days each.
 BARS ?= 1000000 4000000
 PEERS ?= yes
+ONLY ?=
+FEATURES ?= 500 5500
 
 # make install: where to, and DESTDIR for packagers. BINARIES is a folder of programs built before; empty: builds them.
 DESTDIR ?=
@@ -52,6 +55,7 @@ help:
 	@echo 'make demo SINK=clickhouse              loads ClickHouse too (the engine itself, or SQEP_CLICKHOUSE_URL), and asks it'
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
+	@echo 'make bench ONLY=features               the 45 features beside polars, TA-Lib and pandas'
 	@echo 'make soak SOAK_S=600                   a trading day with everything going wrong, then an audit'
 	@echo 'make check                             format, lints, docs, the core without runtime'
 	@echo 'make mutants                           breaks the loops on purpose: the simulation must notice'
@@ -75,7 +79,9 @@ bench:
 	@testkit/setup.sh bench
 	$(build_programs)
 	cargo build --release -p sqep --example codec
-	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS) $(if $(filter no,$(PEERS)),--no-peers)
+	cargo build --release -p sqep-features --example kernel
+	'$(SQEP_PYTHON)' testkit/bench/bench.py --bars $(BARS) --features $(FEATURES) \
+		$(if $(filter no,$(PEERS)),--no-peers) $(if $(ONLY),--only-$(ONLY))
 
 soak:
 	@testkit/setup.sh test

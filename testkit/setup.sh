@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing for `make demo`, `make test` and `make bench`; does nothing, quickly, when nothing is.
 #
-# usage: testkit/setup.sh demo|test|bench
+# usage: testkit/setup.sh demo|test|bench|plots
 #        testkit/setup.sh demo SOURCE SINK
 #   demo   cargo and rustc, a C compiler, redis-server or valkey-server; with SOURCE qmt a python3, for the agent; with SINK
 #          clickhouse the Python environment, for the engine
-#   test   the same, rustfmt and clippy, systemd-analyze, and a Python environment in .venv
-#   bench  as demo, and the Python environment
+#   test   the same, rustfmt and clippy, systemd-analyze, and a Python environment in .venv, with TA-Lib
+#   bench  as demo, and the Python environment with TA-Lib
+#   plots  the Python environment with matplotlib, for consumers/features/plots.py alone
 #
 # Packages come by apt on Debian and Ubuntu; elsewhere it says what to install and stops.
 set -euo pipefail
@@ -127,6 +128,16 @@ need_python() {
   cp "$requirements" "$stamp"
 }
 
+# need_extra NAME: the packages of testkit/python/NAME.txt besides, for one purpose.
+need_extra() {
+  local requirements=$root/testkit/python/$1.txt stamp=$root/.venv/installed-$1.txt
+  need_python
+  if cmp -s "$requirements" "$stamp"; then return; fi
+  "$root/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$requirements" >&2 ||
+    die "pip could not install testkit/python/$1.txt; its own message stands above"
+  cp "$requirements" "$stamp"
+}
+
 # Of what the benchmark measures beside.
 need_curl() {
   have curl || apt_install "no curl" curl
@@ -147,14 +158,15 @@ case "${1:-}" in
     need_redis
     need_systemd
     need_curl
-    need_python
+    need_extra talib
     ;;
   bench)
     need_rust
     need_cc
     need_redis
     need_curl
-    need_python
+    need_extra talib
     ;;
-  *) die "usage: testkit/setup.sh demo|test|bench" ;;
+  plots) need_extra plots ;;
+  *) die "usage: testkit/setup.sh demo|test|bench|plots" ;;
 esac

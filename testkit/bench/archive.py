@@ -33,3 +33,8 @@ def totals(rows: str) -> tuple:
 def size(folder: pathlib.Path) -> int:
     """Bytes of the Parquet files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+
+
+def rows(folder: pathlib.Path) -> int:
+    """Rows of the Parquet files below a folder."""
+    return duckdb.sql(f"select count(*) from read_parquet('{folder}/**/*.parquet')").fetchall()[0][0]

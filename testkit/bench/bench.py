@@ -2,7 +2,8 @@
 
 Every contestant reads the same Tushare files, turns lots and thousands of yuan into shares and yuan and codes into
 integers, passes the bars through a Redis of its own and writes sorted, zstd-compressed Parquet by year. What each
-archive holds is compared with the input, to the last digit, before a figure is printed.
+archive holds is compared with the input, to the last digit, before a figure is printed. Features and ClickHouse have
+contests of their own.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import subprocess
 
 import archive
 import contest
+import feature_sizes
+import features
 import integers
 import machine
 import report
@@ -215,6 +218,14 @@ def warehouse(args: argparse.Namespace, show) -> dict:
     return kept
 
 
+def featured(args: argparse.Namespace, show) -> dict:
+    """Features: how fast, and how large."""
+    found = [features.measure(args.programs, args.out, symbols, args.repeat, show) for symbols in args.features]
+    sizes = feature_sizes.measure(args.programs, args.out / "work-feature-sizes")
+    show(feature_sizes.table(sizes))
+    return {"features": found, "feature_sizes": [dataclasses.asdict(size) for size in sizes]}
+
+
 def target_folder() -> pathlib.Path:
     """Where cargo builds."""
     command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
@@ -230,7 +241,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=int, default=5_000_000, help="minute bars into ClickHouse")
     parser.add_argument("--symbols", type=int, nargs="+", default=[25_000, 250_000, 1_000_000, 4_000_000],
                         help="sizes, in rows, of the comparison of symbols")
+    parser.add_argument("--features", type=int, nargs="*", default=[500, 5_500],
+                        help="sizes, in securities of 750 days, of the comparison of features")
     parser.add_argument("--only-clickhouse", action="store_true", help="nothing but what concerns ClickHouse")
+    parser.add_argument("--only-features", action="store_true", help="nothing but what concerns features")
     parser.add_argument("--no-peers", action="store_true", help="only this project's programs")
     parser.add_argument("--programs", type=pathlib.Path, default=target / "release", help="folder of the programs")
     parser.add_argument("--out", type=pathlib.Path, default=target / "bench", help="folder for results")
@@ -270,8 +284,12 @@ def main() -> None:
         tables.append(table)
         print("\n" + report.text(*table), flush=True)
 
-    results = [] if args.only_clickhouse else [measure(args, bars, show) for bars in args.bars]
-    results.append({"clickhouse": warehouse(args, show)})
+    everything = not (args.only_clickhouse or args.only_features)
+    results = [measure(args, bars, show) for bars in args.bars] if everything else []
+    if everything or args.only_clickhouse:
+        results.append({"clickhouse": warehouse(args, show)})
+    if everything or args.only_features:
+        results.append(featured(args, show))
     report.save(args.out, line, tables, results)
     print(f"\nkept as {args.out / 'bench.md'} and {args.out / 'bench.json'}")
 

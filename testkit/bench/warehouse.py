@@ -13,6 +13,8 @@ from ours import sets
 from programs import run
 from server import Server
 
+SETTINGS = {"async_insert": "0", "optimize_on_insert": "0"}
+"""What the loader asks for as well. The size of blocks is the server's own here: all bytes as one block would be its memory."""
 ROWS_A_POST = 100_000
 """Rows of one JSON insert: as many as people are told to send at once."""
 DAYS = 1_000
@@ -108,7 +110,7 @@ class Warehouse:
         """The same rows as RowBinary, from a file."""
         table, path = self.copy(front, "curl"), self.work / "rows.bin"
         front.save(f"SELECT * FROM {self.table} FORMAT RowBinary", path)
-        place = front.place(query=f"INSERT INTO {table} FORMAT RowBinary", async_insert="0")
+        place = front.place(query=f"INSERT INTO {table} FORMAT RowBinary", **SETTINGS)
         usage = run(["curl", "--silent", "--show-error", "--fail", "-X", "POST", "-T", path, place], self.log)
         path.unlink()
         self.check(front, table)
@@ -119,7 +121,7 @@ class Warehouse:
         table, path = self.copy(front, "file"), self.work / "rows.parquet"
         front.save(f"SELECT * FROM {self.table} FORMAT Parquet", path)
         start = time.monotonic()
-        front.ask(f"INSERT INTO {table} SELECT * FROM file('{path}', Parquet)")
+        front.ask(f"INSERT INTO {table} SELECT * FROM file('{path}', Parquet) SETTINGS optimize_on_insert = 0")
         wall = time.monotonic() - start
         path.unlink()
         self.check(front, table)
@@ -130,7 +132,7 @@ class Warehouse:
         table = self.copy(front, "pandas")
         files = sorted(self.csv.rglob("*.csv"))
         frame = pandas.concat([pandas.read_csv(path, dtype={"st": "boolean"}) for path in files], ignore_index=True)
-        place = front.place(query=f"INSERT INTO {table} FORMAT JSONEachRow", async_insert="0")
+        place = front.place(query=f"INSERT INTO {table} FORMAT JSONEachRow", **SETTINGS)
         start = time.monotonic()
         for at in range(0, len(frame), ROWS_A_POST):
             rows = frame.iloc[at : at + ROWS_A_POST].to_json(orient="records", lines=True, double_precision=10)

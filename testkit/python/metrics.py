@@ -19,7 +19,7 @@ OWN = {"up"}
 SUFFIXES = ("_bucket", "_sum", "_count")
 UNITS = ("_total", "_seconds", "_bytes", "_entries", "_info")
 # Truths and states have no unit.
-STATES = {"sqep_connected", "sqep_lease_held", "sqep_held_back", "sqep_moving"}
+STATES = {"sqep_connected", "sqep_lease_held", "sqep_held_back", "sqep_moving", "sqep_source_degraded"}
 
 
 def exposed(text: str) -> dict[str, str]:

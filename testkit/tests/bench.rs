@@ -14,6 +14,10 @@ use sqep_testkit::programs::program;
 const PIPELINES: usize = 5;
 /// Day bars of the input, before suspensions.
 const BARS: &str = "20000";
+/// Securities of the contest of features: enough for funds, an index and every board.
+const SYMBOLS: &str = "24";
+/// This project in two ways and polars with one core, TA-Lib in two ways, pandas; this project and polars with two.
+const SPEEDS: usize = 8;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -21,7 +25,7 @@ fn root() -> PathBuf {
 
 /// The folder of the programs.
 fn programs() -> Result<PathBuf> {
-    for name in ["sqep-csv", "sqep-parquet", "sqep-clickhouse"] {
+    for name in ["sqep-csv", "sqep-parquet", "sqep-clickhouse", "sqep-features"] {
         program(name)?;
     }
     program("sqep")?.parent().map(Path::to_owned).context("a program lies in a folder")
@@ -33,7 +37,8 @@ fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
     let python = env::var_os("SQEP_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     let run = Command::new(&python)
         .arg(root().join("testkit/bench/bench.py"))
-        .args(["--bars", BARS, "--minutes", BARS, "--symbols", BARS, "--repeat", "1", "--programs"])
+        .args(["--bars", BARS, "--minutes", BARS, "--symbols", BARS, "--features", SYMBOLS])
+        .args(["--repeat", "1", "--programs"])
         .arg(programs()?)
         .arg("--out")
         .arg(out.path())
@@ -63,6 +68,13 @@ fn the_benchmark_shows_that_every_pipeline_did_the_same_work() -> Result<()> {
         );
     }
     assert_eq!(clickhouse["integers"].as_array().map(Vec::len), Some(2), "ClickHouse and SQLite");
+    let features = &kept["results"][2]["features"][0];
+    let speeds = features["speeds"].as_array().context("no speeds of features")?;
+    assert_eq!(speeds.len(), SPEEDS, "{speeds:?}");
+    assert!(speeds.iter().all(|speed| speed["bars"] == speeds[0]["bars"]), "{speeds:?}");
+    assert!(speeds.iter().all(|speed| speed["bars_per_cpu_s"].as_f64() > Some(0.0)), "{speeds:?}");
+    let deviations = features["deviations"].as_object().context("no deviations of features")?;
+    assert!(deviations.values().all(|of| of.as_object().is_some_and(|of| of.len() == 45)), "{deviations:?}");
     assert!(fs::read_to_string(out.path().join("bench.md"))?.contains("start to settled"));
     Ok(())
 }

@@ -117,6 +117,12 @@ fn reader(redis: &TestRedis, folder: &TempDir) -> Watched {
     Watched::start("sqep-parquet", folder, &keys, &[])
 }
 
+fn features(redis: &TestRedis, folder: &TempDir) -> Watched {
+    let state = folder.path().join("state").display().to_string();
+    let keys = [("redis.url", &*redis.url()), ("reader.start", "earliest"), ("features.state", &*state)];
+    Watched::start("sqep-features", folder, &keys, &[])
+}
+
 fn hung(redis: &TestRedis, folder: &TempDir) -> Watched {
     let root = folder.path().display().to_string();
     let keys = [
@@ -151,6 +157,24 @@ async fn every_row_and_refusal_is_counted_on_both_sides_of_the_stream() {
     let bytes: u64 = within["process_resident_memory_bytes"].parse().expect("bytes");
     assert!((1 << 20..1 << 30).contains(&bytes), "{bytes}");
     reader.metrics_once(&format!("sqep_lag_entries{{{group}}}"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_between_two_streams_is_counted_on_both() {
+    let (redis, folder) = (TestRedis::start().await.expect("redis"), tempfile::tempdir().expect("folder"));
+    let mut publisher = publisher(&redis, &folder);
+    publisher.metrics_once("sqep_rows_total{kind=\"bar:1d\",source=\"csv\",direction=\"out\"}", "1");
+    let mut features = features(&redis, &folder);
+    let (group, source) =
+        ("kind=\"bar:1d\",partition=\"0\",group=\"features\"", "kind=\"feature:1d\",source=\"features\"");
+    let seen = features.metrics_once(&format!("sqep_rows_total{{{source},direction=\"out\"}}"), "1");
+    assert_eq!(seen[&format!("sqep_connected{{{source}}}")], "1");
+    let seen = features.metrics_once(&format!("sqep_rows_total{{{group},direction=\"out\"}}"), "1");
+    assert_eq!(seen[&format!("sqep_rows_total{{{group},direction=\"in\"}}")], "1");
+    assert_eq!(seen[&format!("sqep_lease_held{{{group}}}")], "1");
+    features.metrics_once(&format!("sqep_lag_entries{{{group}}}"), "0");
+    features.get_until("/readyz", |status, _| status == 200);
+    assert_eq!(features.get("/healthz").map(|(status, _)| status), Some(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,6 +237,26 @@ async fn what_is_no_question_is_answered_and_does_no_harm() {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn every_program_is_a_target_of_prometheus() {
+    let deploy = root().join("deploy");
+    let targets = std::fs::read_to_string(deploy.join("prometheus/prometheus.yml")).expect("targets");
+    let (mut wanted, mut named) = (BTreeSet::new(), BTreeSet::new());
+    for entry in std::fs::read_dir(&deploy).expect("deploy") {
+        let path = entry.expect("entry").path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let http = text.split("[http]").nth(1).filter(|_| path.extension().is_some_and(|end| end == "toml"));
+        let address = http.and_then(|http| http.lines().find_map(|line| line.strip_prefix("listen = \"")));
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("name");
+        wanted.extend(address.map(|address| format!("{} # {name}", address.trim_end_matches('"'))));
+    }
+    named.extend(
+        targets.lines().filter_map(|line| line.trim().strip_prefix("- 127")).map(|rest| format!("127{rest}")),
+    );
+    assert!(wanted.len() >= 6, "{wanted:?}");
+    assert_eq!(named, wanted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

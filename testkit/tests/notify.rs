@@ -98,6 +98,12 @@ fn archive(redis: &TestRedis, folder: &Path) -> Vec<String> {
     set(&[("redis.url", &redis.url()), ("reader.start", "earliest"), ("parquet.root", &root)])
 }
 
+/// A program between two streams.
+fn features(redis: &TestRedis, folder: &Path) -> Vec<String> {
+    let state = folder.join("state").display().to_string();
+    set(&[("redis.url", &redis.url()), ("reader.start", "earliest"), ("features.state", &state)])
+}
+
 /// A reader that hangs in its first write, and counts as stuck after a second.
 fn hung(redis: &TestRedis, folder: &Path) -> Vec<String> {
     let folder = folder.display().to_string();
@@ -109,32 +115,43 @@ fn hung(redis: &TestRedis, folder: &Path) -> Vec<String> {
     ])
 }
 
+/// What a program is started with, for a server and a folder of its own.
+type Arguments = fn(&TestRedis, &Path) -> Vec<String>;
+
+/// Programs that read a stream.
+const READERS: [(&str, Arguments); 2] = [("sqep-parquet", archive), ("sqep-features", features)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_said_once_redis_answers_and_not_before() {
-    let mut redis = TestRedis::start().await.expect("redis");
-    redis.server.kill().expect("killed");
-    let folder = tempfile::tempdir().expect("folder");
-    let manager = Manager::start("sqep-parquet", &archive(&redis, folder.path()), None);
-    let before = manager.hear_until("not connected: redis at");
-    assert!(before.iter().all(|message| !message.contains("READY")), "{before:?}");
-    redis.server.restart().await.expect("redis again");
-    let after = manager.hear_until("lag 0 entries");
-    assert_eq!(after.iter().filter(|message| *message == "READY=1").count(), 1, "{after:?}");
+    for (name, arguments) in READERS {
+        let mut redis = TestRedis::start().await.expect("redis");
+        redis.server.kill().expect("killed");
+        let folder = tempfile::tempdir().expect("folder");
+        let manager = Manager::start(name, &arguments(&redis, folder.path()), None);
+        let before = manager.hear_until("not connected: redis at");
+        assert!(before.iter().all(|message| !message.contains("READY")), "{name}: {before:?}");
+        redis.server.restart().await.expect("redis again");
+        let after = manager.hear_until("lag 0 entries");
+        assert_eq!(after.iter().filter(|message| *message == "READY=1").count(), 1, "{name}: {after:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_tells_its_lag_and_that_it_stops_and_ends_in_time() {
-    let redis = TestRedis::start().await.expect("redis");
-    let folder = tempfile::tempdir().expect("folder");
-    publish(&redis, folder.path());
-    let mut manager = Manager::start("sqep-parquet", &archive(&redis, folder.path()), None);
-    let heard = manager.hear_until("bar:1d/0 for parquet: lag 0 entries, 0 s");
-    assert!(heard.contains(&"READY=1".to_owned()), "{heard:?}");
-    assert!(heard.iter().all(|message| !message.contains("WATCHDOG")), "nobody asked: {heard:?}");
-    let (code, took) = manager.terminate();
-    manager.hear_until("STOPPING=1");
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    for (name, arguments) in READERS {
+        let redis = TestRedis::start().await.expect("redis");
+        let folder = tempfile::tempdir().expect("folder");
+        publish(&redis, folder.path());
+        let mut manager = Manager::start(name, &arguments(&redis, folder.path()), None);
+        let group = name.trim_start_matches("sqep-");
+        let heard = manager.hear_until(&format!("bar:1d/0 for {group}: lag 0 entries, 0 s"));
+        assert!(heard.contains(&"READY=1".to_owned()), "{name}: {heard:?}");
+        assert!(heard.iter().all(|message| !message.contains("WATCHDOG")), "nobody asked: {heard:?}");
+        let (code, took) = manager.terminate();
+        manager.hear_until("STOPPING=1");
+        assert_eq!(code, Some(0), "{name}");
+        assert!(took < Duration::from_secs(10), "{name}: {took:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ use sqep_testkit::{programs::program, suite::transport};
 const STREAM: &str = "sqep:{bar:1d:0}";
 const PRODUCER: &str = "sqep-csv";
 const CONSUMER: &str = "sqep-parquet";
+const FEATURES: &str = "sqep-features";
 const OPERATOR: &str = "sqep-operator";
 /// The test's own hand, which may do everything.
 const MASTER: &str = "master";
@@ -77,7 +78,7 @@ impl Guarded {
         certify(&ca, path, "client", ExtendedKeyUsagePurpose::ClientAuth)?;
         certify(&authority()?, path, "stranger", ExtendedKeyUsagePurpose::ClientAuth)?;
         fs::write(path.join("users.acl"), users()?)?;
-        for user in [PRODUCER, CONSUMER, OPERATOR] {
+        for user in [PRODUCER, CONSUMER, FEATURES, OPERATOR] {
             fs::write(path.join(user), format!("{user}-secret\n"))?;
         }
         let file = |name: &str| path.join(name).display().to_string();
@@ -182,6 +183,8 @@ async fn every_program_does_its_work_as_its_own_user_over_tls() -> anyhow::Resul
     let bad = row(13).replace("8.75", "-8.75");
     fs::write(&file, format!("{HEADER}\n{bad}\n{}\n", good.join("\n")))?;
     let archive = server.path("archive").display().to_string();
+    let state = format!("features.state={}", server.path("state").display());
+    let features = ["--set", "reader.start=earliest", "--set", "features.latest=true", "--set", &state];
     let (root, second) = (format!("parquet.root={archive}"), format!("parquet.root={archive}-second"));
     let publish = ["--once", "--set", "csv.dialect=tushare", &file];
     let (code, text) = server.run(PRODUCER, "sqep-csv", &publish)?;
@@ -191,6 +194,14 @@ async fn every_program_does_its_work_as_its_own_user_over_tls() -> anyhow::Resul
         (PRODUCER, "sqep-csv", &["--check", "--set", "csv.dialect=tushare", &file][..]),
         (CONSUMER, "sqep-parquet", &["--check", "--set", "reader.start=earliest", "--set", &root]),
         (CONSUMER, "sqep-parquet", &["--once", "--set", "reader.start=earliest", "--set", &root]),
+        (FEATURES, "sqep-features", &[&features[..], &["--check"]].concat()),
+        (FEATURES, "sqep-features", &[&features[..], &["--once"]].concat()),
+        (
+            CONSUMER,
+            "sqep-parquet",
+            &["--once", "--set", "stream.kind=feature:1d", "--set", "reader.start=earliest", "--set", &root],
+        ),
+        (FEATURES, "sqep-features", &[&features[..], &["--once", "--resume"]].concat()),
         (OPERATOR, "sqep", &["status"]),
         (OPERATOR, "sqep", &["tail", "bar:1d", "--from-start", "--once"]),
         (OPERATOR, "sqep", &["top", "--looks", "1"]),
@@ -240,7 +251,7 @@ async fn the_transport_keeps_its_promises_under_the_users_of_a_producer_and_a_co
 }
 
 /// What each user must not do, beside what everybody must not.
-const FORBIDDEN: [(&str, &[&[&str]]); 3] = [
+const FORBIDDEN: [(&str, &[&[&str]]); 4] = [
     (
         PRODUCER,
         &[
@@ -284,6 +295,20 @@ const FORBIDDEN: [(&str, &[&[&str]]); 3] = [
         ],
     ),
     (
+        FEATURES,
+        &[
+            &["XADD", STREAM, "*", "v", "1"],
+            &["XTRIM", STREAM, "MAXLEN", "0"],
+            &["XDEL", STREAM, "1-1"],
+            &["DEL", STREAM],
+            &["DEL", "sqep:{feature:1d:0}"],
+            &["XTRIM", "sqep:{feature:1d:0}", "MAXLEN", "0"],
+            &["SET", "sqep:{bar:1d:0}:source", "mine"],
+            &["HSET", "sqep:{bar:1d:0}:cursor:csv", "seq", "9"],
+            &["XDEL", "sqep:{bar:1d:0}:dead", "1-1"],
+        ],
+    ),
+    (
         OPERATOR,
         &[&["SET", "other", "key"], &["DEL", "other"], &["RENAME", STREAM, "mine"], &["GET", "other"]],
     ),
@@ -319,7 +344,7 @@ async fn what_a_user_has_no_need_of_is_refused() -> anyhow::Result<()> {
             assert!(known.iter().any(|known| text.contains(known)), "{user}: {act:?}: {text}");
         }
     }
-    for user in [PRODUCER, CONSUMER] {
+    for user in [PRODUCER, CONSUMER, FEATURES] {
         let told = server.ask::<redis::Value>(user, &["CONFIG", "GET", "*"]).await;
         assert!(told.is_err(), "{user} sees the passwords of others");
     }

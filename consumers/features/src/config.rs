@@ -86,10 +86,14 @@ pub struct FeatureSettings {
     /// Archive of the bars (and of `ref:1d`), for corrections older than what is at hand and for a lost snapshot; default:
     /// `reader.archive`, or else what the streams still hold.
     pub archive: Option<PathBuf>,
-    /// Seconds between two snapshots at least.
+    /// Seconds between two snapshots at least. One that is due waits for a pause of two seconds, and where none comes until
+    /// four times as many seconds are over.
     pub snapshot_s: u64,
     /// Bars taken at once at most.
     pub records_max: usize,
+    /// Bars taken at once at most while the past is given (`sqep replay`, `reader.start = "archive"`): each of these batches
+    /// ends with a snapshot, and waits up to 5 s to fill.
+    pub past_records_max: usize,
     /// Milliseconds a batch may wait to fill; 0: what is there is taken. A server that has nothing else to do looks after
     /// short waits ten times a second only.
     pub wait_ms_max: u64,
@@ -106,6 +110,7 @@ impl Default for FeatureSettings {
             archive: None,
             snapshot_s: 60,
             records_max: 40_000,
+            past_records_max: 200_000,
             wait_ms_max: 0,
             latest: false,
             latest_expire_hours: 96,
@@ -120,8 +125,11 @@ impl Config {
         if !matches!(kind, Kind::BarDay | Kind::BarMinute(Grid::M1)) {
             bail!("stream.kind = \"{kind}\" has no features: choose bar:1d or bar:1m");
         }
-        if self.features.records_max == 0 {
-            bail!("features.records_max is 0: at least 1 is needed");
+        let FeatureSettings { records_max, past_records_max, .. } = self.features;
+        for (key, value) in [("records_max", records_max), ("past_records_max", past_records_max)] {
+            if value == 0 {
+                bail!("features.{key} is 0: at least 1 is needed");
+            }
         }
         if self.features.state.as_os_str().is_empty() {
             bail!("features.state is empty: name a folder for the snapshots");
@@ -157,6 +165,12 @@ impl Config {
     /// The archive that the past is looked up in.
     pub fn archive(&self) -> Option<PathBuf> {
         self.features.archive.clone().or_else(|| self.reader.archive.clone())
+    }
+
+    /// How long the stream of features keeps a row at most; `None`: without end.
+    pub fn output_keeps(&self) -> Option<Duration> {
+        let hours = self.output.keep_hours_max;
+        (hours > 0).then(|| Duration::from_secs(hours.saturating_mul(3_600)))
     }
 
     /// How often a snapshot is due.

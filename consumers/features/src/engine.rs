@@ -36,8 +36,12 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn end(&mut self, calendar: &Calendar, rows: &mut Vec<Self::Feature>) -> Result<(), PushError>;
     /// The day of a bar.
     fn day(bar: &Self::Bar) -> NaiveDate;
-    /// Whether so many bars since `first` are more than corrections are expected of, now that `next` comes.
-    fn leaves(first: &Self::Bar, count: usize, next: &Self::Bar) -> bool;
+    /// Whether the oldest of so many bars at hand is older than corrections are expected of.
+    fn leaves(oldest: &Self::Bar, count: usize, newest: &Self::Bar) -> bool;
+    /// The row of a bar that has none any more: every feature null, as no other row is.
+    fn withdrawn(bar: &Self::Bar, version: u64) -> Self::Feature;
+    /// Whether a row says that its bar has none.
+    fn is_withdrawn(row: &Self::Feature) -> bool;
     /// Its state as bytes.
     fn save(&self) -> Vec<u8>;
     /// The state that gave these bytes.
@@ -46,8 +50,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn timeless(row: &Self::Feature) -> Self::Feature;
 }
 
-/// Day bars that may be corrected without a look at the past, at most.
-const DAYS_AT_HAND: usize = 16;
+/// Bars that may always be corrected without a look at the past; of minutes, those of the open day beside.
+const BARS_AT_HAND: usize = 16;
 
 impl Engine for DayFeatures {
     type Bar = DayBar;
@@ -85,7 +89,16 @@ impl Engine for DayFeatures {
     }
 
     fn leaves(_: &DayBar, count: usize, _: &DayBar) -> bool {
-        count >= DAYS_AT_HAND
+        count > BARS_AT_HAND
+    }
+
+    fn withdrawn(bar: &DayBar, version: u64) -> DayFeature {
+        let (symbol, frame) = (bar.symbol, bar.frame);
+        DayFeature { symbol, frame, set: Self::SET, bar_version: version, ..DayFeature::blank() }
+    }
+
+    fn is_withdrawn(row: &DayFeature) -> bool {
+        row.values.iter().all(|value| value.is_nan())
     }
 
     fn save(&self) -> Vec<u8> {
@@ -141,8 +154,17 @@ impl Engine for MinuteFeatures {
     }
 
     /// The open day is at hand.
-    fn leaves(first: &MinuteBar, _: usize, next: &MinuteBar) -> bool {
-        first.frame.date() != next.frame.date()
+    fn leaves(oldest: &MinuteBar, count: usize, newest: &MinuteBar) -> bool {
+        count > BARS_AT_HAND && oldest.frame.date() != newest.frame.date()
+    }
+
+    fn withdrawn(bar: &MinuteBar, version: u64) -> MinuteFeature {
+        let (symbol, frame) = (bar.symbol, crate::minute::row_of(bar.frame));
+        MinuteFeature { symbol, frame, set: Self::SET, bar_version: version, ..MinuteFeature::blank() }
+    }
+
+    fn is_withdrawn(row: &MinuteFeature) -> bool {
+        row.values.iter().all(|value| value.is_nan())
     }
 
     fn save(&self) -> Vec<u8> {

@@ -243,6 +243,11 @@ impl Waiting {
     }
 }
 
+/// The minute whose row a bar of this time goes into.
+pub(crate) fn row_of(frame: NaiveDateTime) -> NaiveDateTime {
+    if frame.time() == label(AUCTION) { frame.date().and_time(label(FIRST)) } else { frame }
+}
+
 /// A time of the day.
 fn label((hour, minute): (u32, u32)) -> NaiveTime {
     NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default()

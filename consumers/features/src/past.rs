@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use chrono::{Datelike, Months, NaiveDate, NaiveTime, TimeDelta};
 use sqep::{
     Calendar, EntryId, Kind, Mark, Record, RefDay, Row,
@@ -20,7 +20,7 @@ use sqep::{
 use sqep_archive::{Error, Filter, Home, Reader, Symbols, Versions, mark};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::{Facts, engine::Engine};
+use crate::{Facts, engine::Engine, security::Extent};
 
 /// Milliseconds one look at a stream waits.
 const WAIT_MS: u64 = 1;
@@ -45,6 +45,19 @@ pub(crate) struct Stream {
     pub(crate) born: String,
     pub(crate) trimmed: EntryId,
     pub(crate) last: EntryId,
+}
+
+/// A part of the past is nowhere any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} was trimmed up to {trimmed}, and {}", match archived {
+    Some((root, id)) => format!("the archive {} holds it up to {id} only: run its sqep-parquet", root.display()),
+    None => "there is no archive of it: name one in features.archive".to_owned(),
+})]
+pub(crate) struct Gap {
+    kind: Kind,
+    trimmed: EntryId,
+    /// The archive there is, and up to where it holds the kind.
+    archived: Option<(PathBuf, EntryId)>,
 }
 
 /// A bar of the past: every version of it that was asked for, the newest last.
@@ -84,16 +97,34 @@ impl<E: Engine> Past<E> {
         Ok(found.filter(|mark| mark.born == stream.born))
     }
 
-    /// Walks over the past of some securities, oldest first: the archive, and the stream up to `upto`.
+    /// Walks over the past of some securities, oldest first: the archive, and the stream up to `upto`. The error is a
+    /// [`Gap`] where an archive is not followed by the stream. Without an archive the stream is what there is, and whoever
+    /// walks asks whether that is whole.
     pub(crate) async fn walk(&self, wanted: Symbols, upto: EntryId) -> anyhow::Result<Walk<E>> {
         let mut walk = self.archive_walk(wanted.clone(), upto.version())?;
         let (bars, after) = self.after(E::BARS).await?;
+        if after < bars.trimmed && self.archive.is_some() {
+            return Err(self.gap(E::BARS, &bars, after).into());
+        }
         let upto = upto.min(bars.last);
         self.scan::<E::Bar>(E::BARS, after, upto, &wanted, |row| {
             let key = (row.record.symbol().get(), row.record.time());
             walk.waiting.entry(key).or_default().push((row.version, row.record));
         })
         .await?;
+        if E::JOINED {
+            let (facts, after) = self.after(Kind::RefDay).await?;
+            if after < facts.trimmed {
+                return Err(self.gap(Kind::RefDay, &facts, after).into());
+            }
+            walk.heard = self.heard(&wanted).await?;
+        }
+        Ok(walk)
+    }
+
+    /// Walks over what an archive holds up to a version, with the facts of the stream as well.
+    pub(crate) async fn archived_walk(&self, wanted: Symbols, version_max: u64) -> anyhow::Result<Walk<E>> {
+        let mut walk = self.archive_walk(wanted.clone(), version_max)?;
         if E::JOINED {
             walk.heard = self.heard(&wanted).await?;
         }
@@ -142,20 +173,11 @@ impl<E: Engine> Past<E> {
     async fn after(&self, kind: Kind) -> anyhow::Result<(Stream, EntryId)> {
         let stream = self.stream(kind).await?;
         let after = self.archived(kind, &stream)?.map_or(EntryId::ZERO, |mark| mark.id);
-        if after < stream.trimmed {
-            bail!(
-                "{kind} was trimmed up to {}, and what was before is needed for a correction: {}",
-                stream.trimmed,
-                match &self.archive {
-                    Some(root) => format!(
-                        "the archive {} holds it up to {after} only: run its sqep-parquet",
-                        root.display()
-                    ),
-                    None => "name an archive of the bars, features.archive".to_owned(),
-                }
-            );
-        }
         Ok((stream, after))
+    }
+
+    fn gap(&self, kind: Kind, stream: &Stream, after: EntryId) -> Gap {
+        Gap { kind, trimmed: stream.trimmed, archived: self.archive.clone().map(|root| (root, after)) }
     }
 
     /// Shows the rows of entries after one and up to another.
@@ -206,6 +228,28 @@ pub(crate) struct Walk<E: Engine> {
 }
 
 impl<E: Engine> Walk<E> {
+    /// Whether this is, as far as can be told before, the whole past of a security. What an archive holds shows on the way.
+    pub(crate) fn reaches(&self, symbol: i32, known: Extent) -> bool {
+        if self.reader.is_some() {
+            return true;
+        }
+        let mut bars = 0;
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        for &(_, time) in self.waiting.range((symbol, i64::MIN)..=(symbol, known.last)).map(|(key, _)| key) {
+            (bars, first, last) = (bars + 1, first.min(time), last.max(time));
+        }
+        bars >= known.bars && first <= known.first && last >= known.last
+    }
+
+    /// The first bar the stream says something of that came after these versions of bars and of facts.
+    pub(crate) fn lost_from(&self, symbol: i32, (bars, facts): (u64, u64)) -> Option<i64> {
+        let bars = self.waiting.range((symbol, i64::MIN)..=(symbol, i64::MAX)).filter_map(
+            |(&(_, time), versions)| versions.iter().any(|(version, _)| *version > bars).then_some(time),
+        );
+        let heard = self.heard.iter().filter(|((of, _), (version, _))| *of == symbol && *version > facts);
+        bars.chain(heard.map(|((_, day), _)| midnight(*day))).min()
+    }
+
     /// Folders of the archive that are not begun yet.
     pub(crate) fn left(&self) -> usize {
         self.reader.as_ref().map_or(0, |reader| reader.folders().count())
@@ -326,6 +370,11 @@ pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
     }
+}
+
+/// Minutes since 1970 of the midnight a day begins with.
+pub(crate) fn midnight(day: NaiveDate) -> i64 {
+    day.and_time(NaiveTime::MIN).and_utc().timestamp().div_euclid(60)
 }
 
 /// The day of any record.

@@ -1,7 +1,7 @@
 //! The program at work: the delivering loops of bars and facts, and the publishing loop of their features, side by side.
 //! Knows which loop ends when; must not know what moves through them.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
 
 use sqep::{
     app::{Inward, Outward, ReaderSettings, Usage},
@@ -9,12 +9,12 @@ use sqep::{
     meter::Meters,
     redis::{Server, keys::StreamSettings, latest::Latest},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    desk::Desk,
+    desk::{Desk, Habits},
     engine::Engine,
     outbox::{Outbox, Outgoing, outbox},
     past::Past,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Name of the source and, unless `reader.group` says another, of the group.
 pub const NAME: &str = "features";
+
+/// How often is looked whether a snapshot is due.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One run.
 pub struct Run<'a> {
@@ -56,7 +59,12 @@ impl Run<'_> {
             published
         };
         let deliver = async {
-            let delivered = Box::pin(self.deliver::<E>(desks, &stop)).await;
+            let keep = keep_snapshots(desks.iter().map(|(_, desk)| Arc::clone(desk)).collect());
+            let delivered = tokio::select! {
+                delivered = Box::pin(self.deliver::<E>(&desks, &stop)) => delivered,
+                never = keep => match never {},
+            };
+            drop(desks);
             if delivered.is_err() {
                 publishing.cancel();
             }
@@ -87,6 +95,12 @@ impl Run<'_> {
             let expires = Duration::from_secs(features.latest_expire_hours.saturating_mul(3_600));
             Arc::new(Latest::new(server.clone(), &stream.prefix, E::FEATURES, partitions, expires))
         });
+        let habits = Habits {
+            snapshot_every: self.config.snapshot_every(),
+            keeps: self.config.output_keeps(),
+            latest,
+            meters: self.meters.clone(),
+        };
         let desk = |partition: u16| {
             let past = Past {
                 server: server.clone(),
@@ -98,7 +112,7 @@ impl Run<'_> {
                 engine: PhantomData,
             };
             let store = Store::new(&features.state, E::FEATURES, partition);
-            let desk = Desk::new(past, store, outbox.clone(), self.config.snapshot_every(), latest.clone());
+            let desk = Desk::new(past, store, outbox.clone(), habits.clone());
             (partition, Arc::new(Mutex::new(desk)))
         };
         let reader = &self.config.reader;
@@ -113,7 +127,7 @@ impl Run<'_> {
 
     async fn deliver<E: Engine>(
         &self,
-        desks: Vec<(u16, Shared<E>)>,
+        desks: &[(u16, Shared<E>)],
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let of = |partition: u16| -> Shared<E> {
@@ -122,10 +136,11 @@ impl Run<'_> {
         };
         let manner = Manner {
             records_max: self.config.features.records_max,
+            past_records_max: self.config.features.past_records_max,
             wait_max: Duration::from_millis(self.config.features.wait_ms_max),
             meters: self.meters.clone(),
         };
-        let bars = |partition| Ok(Bars { desk: of(partition), manner: manner.clone() });
+        let bars = |partition| Ok(Bars::new(of(partition), manner.clone()));
         let refs = |partition| Ok(Refs { desk: of(partition), manner: manner.clone() });
         let (ref_stream, ref_reader) = (self.config.refs(), self.ref_reader());
         let bars_in = self.inward(&self.config.stream, &self.config.reader);
@@ -165,5 +180,18 @@ impl Run<'_> {
     /// Validates connections and folders; writes nothing.
     pub async fn check(&self) -> anyhow::Result<()> {
         self.inward(&self.config.stream, &self.config.reader).check(NAME).await
+    }
+}
+
+/// Has snapshots written where nothing else is to be done.
+async fn keep_snapshots<E: Engine>(desks: Vec<Shared<E>>) -> Infallible {
+    let mut ticks = interval(LOOK);
+    loop {
+        ticks.tick().await;
+        for desk in &desks {
+            if let Err(error) = desk.lock().await.rest() {
+                tracing::warn!("{error:#}; it is tried again");
+            }
+        }
     }
 }

@@ -1,20 +1,22 @@
 //! One security as a program follows it: its newest state, and the bars at hand that may still be corrected. Knows which
 //! bar is new, the same again, or a correction; must not know where bars come from nor where rows go.
 //!
-//! `base` is the state before the bars at hand, `head` the one after them. A correction of a bar at hand is computed anew
-//! from `base`; an older one needs the past.
+//! `base` is the state before the bars at hand, `head` the one after them; `base` follows bar by bar, so that the last ones
+//! are always at hand. A correction of a bar at hand is computed anew from `base`; an older one needs the past.
+
+mod saved;
+
+use std::{collections::VecDeque, mem};
 
 use chrono::{NaiveDate, NaiveTime};
 use sqep::{Calendar, Record, Symbol};
 
-use crate::{
-    Facts,
-    engine::Engine,
-    save::{Reader, Save, SnapshotError},
-};
+use crate::{Facts, engine::Engine};
 
 /// Days whose facts are remembered, newest first.
 const FACTS_DAYS_MAX: usize = 8;
+/// Bars that leave the bars at hand for each that comes, at most: a day of minutes leaves in half a day, not at its turn.
+const LEAVE_BARS_MAX: usize = 2;
 
 /// What became of a bar or a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub(crate) struct Said {
     pub(crate) facts: Facts,
 }
 
+/// How much of its past a security rests on: by this a past is known to be the whole of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Time of the first bar.
+    pub(crate) first: i64,
+    /// Time of the last bar, whether it had volume or not.
+    pub(crate) last: i64,
+    /// Bars, each counted once however often it came.
+    pub(crate) bars: u64,
+}
+
 /// One security.
 #[derive(Debug, Clone)]
 pub(crate) struct Security<E: Engine> {
@@ -45,30 +58,68 @@ pub(crate) struct Security<E: Engine> {
     head: E,
     /// Time of the last bar that went into `base`.
     before: i64,
+    /// How many bars did.
+    earlier: u64,
+    /// Time of the first bar ever.
+    first: i64,
     /// Bars since `base`, oldest first.
-    bars: Vec<(E::Bar, u64)>,
+    bars: VecDeque<(E::Bar, u64)>,
     /// Facts the bars at hand were computed with.
     days: Vec<(NaiveDate, Facts)>,
     /// The newest facts heard, oldest first.
     said: Vec<Said>,
     /// Time of the last bar, whether it had volume or not.
     last: i64,
+    /// Rows from this time on are to be computed again from the past as soon as that is possible.
+    owed: Option<i64>,
 }
 
 impl<E: Engine> Security<E> {
     pub(crate) fn new(symbol: Symbol) -> Security<E> {
         let (base, head) = (E::begin(symbol), E::begin(symbol));
-        let (bars, days, said) = (Vec::new(), Vec::new(), Vec::new());
-        Security { symbol, base, head, before: i64::MIN, bars, days, said, last: i64::MIN }
+        Security {
+            symbol,
+            base,
+            head,
+            before: i64::MIN,
+            earlier: 0,
+            first: i64::MAX,
+            bars: VecDeque::new(),
+            days: Vec::new(),
+            said: Vec::new(),
+            last: i64::MIN,
+            owed: None,
+        }
     }
 
     pub(crate) fn symbol(&self) -> Symbol {
         self.symbol
     }
 
-    /// Time of the last bar.
-    pub(crate) fn last(&self) -> i64 {
-        self.last
+    /// How much of its past it rests on.
+    pub(crate) fn extent(&self) -> Extent {
+        let at_hand = u64::try_from(self.bars.len()).unwrap_or(u64::MAX);
+        Extent { first: self.first, last: self.last, bars: self.earlier.saturating_add(at_hand) }
+    }
+
+    /// From which time on its rows are to be computed again.
+    pub(crate) fn owed(&self) -> Option<i64> {
+        self.owed
+    }
+
+    /// Notes that rows from a time on are to be computed again.
+    pub(crate) fn owe(&mut self, time: i64) {
+        self.owed = Some(self.owed.map_or(time, |known| known.min(time)));
+    }
+
+    /// What was owed is done, or cannot be done.
+    pub(crate) fn settle(&mut self) {
+        self.owed = None;
+    }
+
+    /// Rows of the bars at hand.
+    pub(crate) fn rows(&self, calendar: &Calendar) -> Vec<E::Feature> {
+        self.run(&self.bars, calendar).1
     }
 
     /// A security without bars that remembers what this one heard of its days.
@@ -76,14 +127,14 @@ impl<E: Engine> Security<E> {
         Security { said: self.said.clone(), ..Security::new(self.symbol) }
     }
 
-    /// The facts of a day. `None`: they were heard too long ago to be remembered, and must be looked up.
+    /// The facts of a day as they were heard.
     pub(crate) fn facts(&self, day: NaiveDate) -> Option<Facts> {
-        if let Some(said) = self.said.iter().find(|said| said.day == day) {
-            return Some(said.facts);
-        }
-        let forgotten =
-            self.said.len() >= FACTS_DAYS_MAX && self.said.first().is_some_and(|said| day < said.day);
-        (!forgotten).then(Facts::default)
+        self.said.iter().find(|said| said.day == day).map(|said| said.facts)
+    }
+
+    /// Whether the facts of a day may have been heard before those that are remembered, or never here.
+    pub(crate) fn forgot(&self, day: NaiveDate) -> bool {
+        self.said.first().is_some_and(|said| day < said.day)
     }
 
     /// Takes a bar with the facts of its day.
@@ -100,21 +151,44 @@ impl<E: Engine> Security<E> {
             return self.append(bar, version, facts, calendar, rows);
         }
         let at = self.bars.partition_point(|(known, _)| known.time() < time);
-        match self.bars.get(at) {
+        match self.bars.get_mut(at) {
             Some((known, of)) if known.time() == time => {
-                if version <= *of || known == bar {
+                if version <= *of {
                     return Told::Known;
                 }
-                self.bars[at] = (*bar, version);
+                // The same numbers once more: what comes late with a version between is older news all the same.
+                *of = version;
+                if known == bar {
+                    return Told::Known;
+                }
+                let before = mem::replace(known, *bar);
+                self.correct((at, before), calendar, rows);
             }
             _ if time > self.before => {
                 self.bars.insert(at, (*bar, version));
+                self.first = self.first.min(time);
                 self.remember(E::day(bar), facts);
+                self.again(time, calendar, rows);
             }
             _ => return Told::Older(time),
         }
-        self.again(time, calendar, rows);
         Told::Taken
+    }
+
+    /// Computes anew what a corrected bar changes. A row that the bar had and has no more is withdrawn.
+    fn correct(&mut self, (at, before): (usize, E::Bar), calendar: &Calendar, rows: &mut Vec<E::Feature>) {
+        let (bar, version) = self.bars[at];
+        let none = E::withdrawn(&bar, version);
+        let known = rows.len();
+        self.again(bar.time(), calendar, rows);
+        if rows[known..].iter().any(|row| row.time() == none.time()) {
+            return;
+        }
+        let mut old = self.bars.clone();
+        old[at].0 = before;
+        if self.run(&old, calendar).1.iter().any(|row| row.time() == none.time()) {
+            rows.push(none);
+        }
     }
 
     fn append(
@@ -125,19 +199,41 @@ impl<E: Engine> Security<E> {
         calendar: &Calendar,
         rows: &mut Vec<E::Feature>,
     ) -> Told {
-        if self.bars.first().is_some_and(|(first, _)| E::leaves(first, self.bars.len(), bar)) {
-            self.base = self.head.clone();
-            self.before = self.last;
-            self.bars.clear();
-            self.days.clear();
-        }
         self.last = bar.time();
-        self.bars.push((*bar, version));
+        self.first = self.first.min(self.last);
+        self.bars.push_back((*bar, version));
         self.remember(E::day(bar), facts);
-        match self.head.take(bar, version, facts, calendar, rows) {
-            Ok(()) => Told::Taken,
-            Err(_) => Told::Refused,
+        let taken = self.head.take(bar, version, facts, calendar, rows);
+        self.slide(calendar);
+        if taken.is_ok() { Told::Taken } else { Told::Refused }
+    }
+
+    /// Lets the oldest bars at hand go into `base`.
+    fn slide(&mut self, calendar: &Calendar) {
+        for _ in 0..LEAVE_BARS_MAX {
+            let (Some((oldest, _)), Some((newest, _))) = (self.bars.front(), self.bars.back()) else {
+                return;
+            };
+            if !E::leaves(oldest, self.bars.len(), newest) {
+                return;
+            }
+            let Some((bar, version)) = self.bars.pop_front() else { return };
+            let day = E::day(&bar);
+            let facts = self.day(day);
+            // What the kernel refused once it refuses again; its rows went out when it came.
+            drop(self.base.take(&bar, version, &facts, calendar, &mut Vec::new()));
+            self.before = bar.time();
+            self.earlier = self.earlier.saturating_add(1);
+            if self.bars.front().is_some_and(|(first, _)| E::day(first) > day) {
+                self.days.retain(|(known, _)| *known > day);
+            }
         }
+    }
+
+    /// Facts a day of the bars at hand is computed with.
+    fn day(&self, day: NaiveDate) -> Facts {
+        let known = self.days.iter().find(|(known, _)| *known == day);
+        known.map(|(_, facts)| *facts).unwrap_or_default()
     }
 
     fn remember(&mut self, day: NaiveDate, facts: &Facts) {
@@ -148,15 +244,19 @@ impl<E: Engine> Security<E> {
 
     /// Computes the bars at hand anew; appends the rows from `time` on.
     fn again(&mut self, time: i64, calendar: &Calendar, rows: &mut Vec<E::Feature>) {
-        let mut made = Vec::new();
-        self.head = self.base.clone();
-        for (bar, version) in &self.bars {
-            let day = E::day(bar);
-            let facts = self.days.iter().find(|(known, _)| *known == day).map(|(_, facts)| *facts);
-            // What the kernel refused once it refuses again.
-            drop(self.head.take(bar, *version, &facts.unwrap_or_default(), calendar, &mut made));
-        }
+        let (head, made) = self.run(&self.bars, calendar);
+        self.head = head;
         rows.extend(made.into_iter().filter(|row| row.time() >= time));
+    }
+
+    /// The state after these bars, which follow `base`, and their rows.
+    fn run(&self, bars: &VecDeque<(E::Bar, u64)>, calendar: &Calendar) -> (E, Vec<E::Feature>) {
+        let (mut state, mut rows) = (self.base.clone(), Vec::new());
+        for (bar, version) in bars {
+            // What the kernel refused once it refuses again.
+            drop(state.take(bar, *version, &self.day(E::day(bar)), calendar, &mut rows));
+        }
+        (state, rows)
     }
 
     /// Hears the facts of a day.
@@ -164,10 +264,12 @@ impl<E: Engine> Security<E> {
         let at = self.said.partition_point(|known| known.day < said.day);
         match self.said.get_mut(at) {
             Some(known) if known.day == said.day => {
-                if said.version <= known.version || known.facts == said.facts {
+                if said.version <= known.version {
                     return Told::Known;
                 }
-                *known = said;
+                if mem::replace(known, said).facts == said.facts {
+                    return Told::Known;
+                }
             }
             _ => {
                 self.said.insert(at, said);
@@ -181,7 +283,7 @@ impl<E: Engine> Security<E> {
 
     /// What new facts of a day do to the bars there are.
     fn apply(&mut self, said: &Said, calendar: &Calendar, rows: &mut Vec<E::Feature>) -> Told {
-        let Some((newest, _)) = self.bars.last() else { return Told::Taken };
+        let Some((newest, _)) = self.bars.back() else { return Told::Taken };
         if said.day > E::day(newest) {
             return Told::Taken;
         }
@@ -198,131 +300,50 @@ impl<E: Engine> Security<E> {
     }
 }
 
-impl<E: Engine> Security<E> {
-    /// Appends its state to a snapshot.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
-        let base = self.base.save();
-        self.symbol.get().save(out);
-        length(base.len()).save(out);
-        out.extend_from_slice(&base);
-        self.before.save(out);
-        self.last.save(out);
-        length(self.bars.len()).save(out);
-        for (bar, version) in &self.bars {
-            save_record(bar, out);
-            version.save(out);
-        }
-        length(self.days.len()).save(out);
-        for (day, facts) in &self.days {
-            day.save(out);
-            save_facts(facts, out);
-        }
-        length(self.said.len()).save(out);
-        for said in &self.said {
-            said.day.save(out);
-            said.version.save(out);
-            save_facts(&said.facts, out);
+#[cfg(test)]
+mod tests {
+    use sqep::DayBar;
+
+    use super::*;
+    use crate::DayFeatures;
+
+    fn bar(close: f64) -> DayBar {
+        let (frame, adjust) = ("2024-03-01".parse().unwrap(), Some(1.0));
+        let (open, high, low) = (close, close + 0.1, close - 0.1);
+        DayBar {
+            symbol: "600000.SH".parse().unwrap(),
+            frame,
+            open,
+            high,
+            low,
+            close,
+            vol: 9.0,
+            adjust,
+            ..DayBar::blank()
         }
     }
 
-    /// The next security of a snapshot.
-    pub(crate) fn load(reader: &mut Reader<'_>, calendar: &Calendar) -> Result<Security<E>, SnapshotError> {
-        let value = i32::load(reader)?;
-        let illegal = |_| SnapshotError::Value { field: "a symbol", value: value.into() };
-        let symbol = Symbol::from_i32(value).map_err(illegal)?;
-        let bytes = u32::load(reader)?;
-        let base = E::load(reader.bytes(count(bytes))?)?;
-        let before = i64::load(reader)?;
-        let last = i64::load(reader)?;
-        let mut found = Security { before, last, head: base.clone(), base, ..Security::new(symbol) };
-        for _ in 0..u32::load(reader)? {
-            found.bars.push((load_record(reader)?, u64::load(reader)?));
-        }
-        for _ in 0..u32::load(reader)? {
-            found.days.push((NaiveDate::load(reader)?, load_facts(reader)?));
-        }
-        for _ in 0..u32::load(reader)? {
-            let (day, version) = (NaiveDate::load(reader)?, u64::load(reader)?);
-            found.said.push(Said { day, version, facts: load_facts(reader)? });
-        }
-        found.again(i64::MAX, calendar, &mut Vec::new());
-        Ok(found)
+    #[test]
+    fn a_version_between_two_that_say_the_same_is_older_news() {
+        let (calendar, mut rows) = (Calendar::published(), Vec::new());
+        let mut security = Security::<DayFeatures>::new(bar(1.0).symbol);
+        let mut take =
+            |close, version| security.take(&bar(close), version, &Facts::default(), &calendar, &mut rows);
+        assert_eq!([take(10.0, 1), take(10.0, 3), take(11.0, 2)], [Told::Taken, Told::Known, Told::Known]);
+        assert_eq!(take(11.0, 4), Told::Taken);
+        assert_eq!(rows.iter().map(|row| row.bar_version).collect::<Vec<_>>(), [1, 4]);
     }
-}
 
-fn length(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-fn count(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-fn save_facts(facts: &Facts, out: &mut Vec<u8>) {
-    let Facts { adjust, st, buy_limit, sell_limit } = *facts;
-    st.save(out);
-    [adjust, buy_limit, sell_limit].save(out);
-}
-
-fn load_facts(reader: &mut Reader<'_>) -> Result<Facts, SnapshotError> {
-    let st = Option::load(reader)?;
-    let [adjust, buy_limit, sell_limit] = <[Option<f64>; 3]>::load(reader)?;
-    Ok(Facts { adjust, st, buy_limit, sell_limit })
-}
-
-/// A record by its cells, each behind a byte that says what it is.
-fn save_record<R: Record>(record: &R, out: &mut Vec<u8>) {
-    use sqep::record::Cell;
-    for at in 0..R::FIELDS.len() {
-        match record.get(at) {
-            Cell::Null => 0u8.save(out),
-            Cell::Symbol(symbol) => {
-                1u8.save(out);
-                symbol.get().save(out);
-            }
-            Cell::Date(date) => {
-                2u8.save(out);
-                date.save(out);
-            }
-            Cell::Minute(minute) => {
-                3u8.save(out);
-                minute.save(out);
-            }
-            Cell::Float(value) => {
-                4u8.save(out);
-                value.save(out);
-            }
-            Cell::Bool(value) => {
-                5u8.save(out);
-                value.save(out);
-            }
-            Cell::Integer(value) => {
-                6u8.save(out);
-                value.save(out);
-            }
-        }
-    }
-}
-
-fn load_record<R: Record>(reader: &mut Reader<'_>) -> Result<R, SnapshotError> {
-    use sqep::record::Cell;
-    let mut record = R::blank();
-    for at in 0..R::FIELDS.len() {
-        let cell = match u8::load(reader)? {
-            0 => Cell::Null,
-            1 => {
-                let value = i32::load(reader)?;
-                let illegal = |_| SnapshotError::Value { field: "a symbol", value: value.into() };
-                Cell::Symbol(Symbol::from_i32(value).map_err(illegal)?)
-            }
-            2 => Cell::Date(Save::load(reader)?),
-            3 => Cell::Minute(Save::load(reader)?),
-            4 => Cell::Float(Save::load(reader)?),
-            5 => Cell::Bool(Save::load(reader)?),
-            6 => Cell::Integer(Save::load(reader)?),
-            value => return Err(SnapshotError::Value { field: "the type of a cell", value: value.into() }),
+    #[test]
+    fn facts_between_two_that_say_the_same_are_older_news() {
+        let (calendar, mut rows) = (Calendar::published(), Vec::new());
+        let mut security = Security::<DayFeatures>::new(bar(1.0).symbol);
+        let day = bar(1.0).frame;
+        let mut hear = |adjust, version| {
+            let facts = Facts { adjust: Some(adjust), ..Facts::default() };
+            security.hear(Said { day, version, facts }, &calendar, &mut rows)
         };
-        record.set(at, cell);
+        assert_eq!([hear(1.0, 1), hear(1.0, 3), hear(2.0, 2)], [Told::Taken, Told::Known, Told::Known]);
+        assert_eq!(security.facts(day).unwrap().adjust, Some(1.0));
     }
-    Ok(record)
 }

@@ -20,6 +20,9 @@ use crate::{
 /// How often a loop that waits for the stream of features is said to be alive.
 const ALIVE: Duration = Duration::from_secs(5);
 
+/// How long a batch of a past may wait to fill.
+const PAST_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A desk that bars and facts share.
 pub(crate) type Shared<E> = Arc<Mutex<Desk<E>>>;
 
@@ -27,14 +30,24 @@ pub(crate) type Shared<E> = Arc<Mutex<Desk<E>>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
     pub(crate) records_max: usize,
+    /// While the past is given: each batch of it ends with a snapshot.
+    pub(crate) past_records_max: usize,
     pub(crate) wait_max: Duration,
     pub(crate) meters: Meters,
 }
 
 /// Takes bars.
 pub(crate) struct Bars<E: Engine> {
-    pub(crate) desk: Shared<E>,
-    pub(crate) manner: Manner,
+    desk: Shared<E>,
+    manner: Manner,
+    /// Whether the past is being given.
+    past: bool,
+}
+
+impl<E: Engine> Bars<E> {
+    pub(crate) fn new(desk: Shared<E>, manner: Manner) -> Bars<E> {
+        Bars { desk, manner, past: false }
+    }
 }
 
 /// Takes facts of days.
@@ -50,6 +63,11 @@ fn later(error: anyhow::Error) -> WriteError {
 impl Manner {
     fn appetite(&self) -> Appetite {
         Appetite { records_max: self.records_max, wait_max: self.wait_max }
+    }
+
+    /// A snapshot a batch is no burden where batches are large.
+    fn appetite_for_a_past(&self) -> Appetite {
+        Appetite { records_max: self.past_records_max, wait_max: PAST_WAIT_MAX }
     }
 
     /// Waits for work; while the stream of features has no room, that is no standstill of who delivers.
@@ -81,7 +99,7 @@ impl<E: Engine> Sink for Bars<E> {
     type Record = E::Bar;
 
     fn appetite(&self) -> Appetite {
-        self.manner.appetite()
+        if self.past { self.manner.appetite_for_a_past() } else { self.manner.appetite() }
     }
 
     async fn write(&mut self, batch: &Batch<'_, E::Bar>) -> Result<(), WriteError> {
@@ -91,11 +109,16 @@ impl<E: Engine> Sink for Bars<E> {
     }
 
     async fn save(&mut self, _: u16, mark: &Mark) -> Result<(), WriteError> {
-        self.desk.lock().await.save(Input::Bars, mark).map_err(later)
+        self.past = mark.is_in_replay();
+        let mut desk = self.desk.lock().await;
+        self.manner.patiently(desk.save(Input::Bars, mark)).await.map_err(later)
     }
 
     async fn mark(&mut self, _: u16) -> Result<Option<Mark>, WriteError> {
-        self.desk.lock().await.mark(Input::Bars).await.map_err(later)
+        let mut desk = self.desk.lock().await;
+        let mark = self.manner.patiently(desk.mark(Input::Bars)).await.map_err(later)?;
+        self.past = mark.as_ref().is_some_and(Mark::is_in_replay);
+        Ok(mark)
     }
 
     async fn release(&mut self, _: u16) {
@@ -118,10 +141,44 @@ impl<E: Engine> Sink for Refs<E> {
     }
 
     async fn save(&mut self, _: u16, mark: &Mark) -> Result<(), WriteError> {
-        self.desk.lock().await.save(Input::Facts, mark).map_err(later)
+        self.desk.lock().await.save(Input::Facts, mark).await.map_err(later)
     }
 
     async fn mark(&mut self, _: u16) -> Result<Option<Mark>, WriteError> {
         self.desk.lock().await.mark(Input::Facts).await.map_err(later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::marker::PhantomData;
+
+    use sqep::{Calendar, redis::Server};
+
+    use super::*;
+    use crate::{DayFeatures, desk::Habits, outbox::outbox, past::Past, store::Store};
+
+    #[tokio::test]
+    async fn a_past_that_is_given_is_taken_in_large_batches_for_each_ends_with_a_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let past: Past<DayFeatures> = Past {
+            server: Server::new(&sqep::redis::RedisSettings::default()).unwrap(),
+            prefix: "sqep".to_owned(),
+            partition: 0,
+            partitions: 1,
+            archive: None,
+            calendar: Arc::new(Calendar::published()),
+            engine: PhantomData,
+        };
+        let store = Store::new(folder.path(), sqep::Kind::FeatureDay, 0);
+        let (snapshot_every, meters) = (Duration::from_secs(60), Meters::default());
+        let habits = Habits { snapshot_every, keeps: None, latest: None, meters: meters.clone() };
+        let desk = Arc::new(Mutex::new(Desk::new(past, store, outbox().0, habits)));
+        let (records_max, past_records_max) = (700, 200_000);
+        let manner = Manner { records_max, past_records_max, wait_max: Duration::ZERO, meters };
+        let mut bars = Bars::new(desk, manner);
+        assert_eq!(bars.appetite().records_max, records_max);
+        bars.save(0, &Mark::in_replay()).await.unwrap();
+        assert_eq!(bars.appetite().records_max, past_records_max);
     }
 }

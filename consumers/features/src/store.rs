@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sqep::Mark;
+use sqep::{EntryId, Mark};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What stands at the head of a snapshot.
@@ -25,6 +25,8 @@ pub(crate) struct Header {
     pub(crate) bars: Option<Mark>,
     /// Up to where facts of days are in it.
     pub(crate) facts: Option<Mark>,
+    /// Up to where entries of a past that is given are in it.
+    pub(crate) given: EntryId,
     /// Securities.
     pub(crate) securities: usize,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Header {
 pub(crate) type Found = Result<(Header, Vec<u8>), String>;
 
 /// The form this program writes.
-pub(crate) const FORM: u32 = 1;
+pub(crate) const FORM: u32 = 2;
 
 /// Where the snapshot of a partition lies.
 #[derive(Debug, Clone)]
@@ -102,8 +104,8 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        let mark = Mark { born: "b".into(), id: sqep::EntryId::new(7, 1), before: sqep::EntryId::ZERO };
-        Header { set: 5, form: FORM, bars: Some(mark), facts: None, securities: 1 }
+        let mark = Mark { born: "b".into(), id: EntryId::new(7, 1), before: EntryId::ZERO };
+        Header { set: 5, form: FORM, bars: Some(mark), facts: None, given: EntryId::ZERO, securities: 1 }
     }
 
     #[test]

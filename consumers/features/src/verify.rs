@@ -2,13 +2,14 @@
 //! write anything.
 //!
 //! The features of all bars are computed anew, a hash is taken of each day's rows, and the same of what the archive of
-//! features holds. Not compared is when a bar came (`bar_version`): a bar that is sent again unchanged has a later one.
+//! features holds. Not compared is when a bar came (`bar_version`): a bar that is sent again unchanged has a later one. A row
+//! that was withdrawn is none.
 
 use std::{
     collections::{BTreeMap, HashMap},
     io::Write,
     marker::PhantomData,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -18,9 +19,10 @@ use sqep::{
     Calendar, Record,
     app::Usage,
     codec::{self, Encoding},
+    record::Cell,
     redis::Server,
 };
-use sqep_archive::{Filter, Reader, Symbols};
+use sqep_archive::{Filter, Reader, Symbols, any_narrow};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -58,10 +60,11 @@ pub type Days = BTreeMap<NaiveDate, Sum>;
 /// Compares, tells each day that differs, and fails if one does.
 pub fn verify<E: Engine>(args: &VerifyArgs, calendar: &Arc<Calendar>) -> anyhow::Result<()> {
     let asked = |day: &NaiveDate| args.day.is_empty() || args.day.contains(day);
-    let computed: Days =
-        computed::<E>(&args.archive, calendar)?.into_iter().filter(|(day, _)| asked(day)).collect();
     let root = args.features.as_ref().unwrap_or(&args.archive);
-    let stored: Days = stored::<E>(root)?.into_iter().filter(|(day, _)| asked(day)).collect();
+    let narrow = any_narrow(root, E::FEATURES)?;
+    let computed = computed::<E>(&args.archive, calendar, narrow)?;
+    let computed: Days = computed.into_iter().filter(|(day, _)| asked(day)).collect();
+    let stored: Days = stored::<E>(root, narrow)?.into_iter().filter(|(day, _)| asked(day)).collect();
     if let Some(day) = args.day.iter().find(|day| !computed.contains_key(day)) {
         bail!(Usage(anyhow!("{} holds no bar of {day}", args.archive.display())));
     }
@@ -85,15 +88,15 @@ pub fn verify<E: Engine>(args: &VerifyArgs, calendar: &Arc<Calendar>) -> anyhow:
 }
 
 /// The features of every bar of an archive.
-pub fn computed<E: Engine>(archive: &std::path::Path, calendar: &Arc<Calendar>) -> anyhow::Result<Days> {
+fn computed<E: Engine>(archive: &Path, calendar: &Arc<Calendar>, narrow: bool) -> anyhow::Result<Days> {
     let mut days = Days::new();
-    each::<E>(archive, calendar, |row| add::<E>(&mut days, row))?;
+    each::<E>(archive, calendar, |row| add::<E>(&mut days, row, narrow))?;
     Ok(days)
 }
 
 /// Shows the features of every bar of an archive, computed anew.
 pub fn each<E: Engine>(
-    archive: &std::path::Path,
+    archive: &Path,
     calendar: &Arc<Calendar>,
     mut visit: impl FnMut(&E::Feature) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -121,18 +124,32 @@ pub fn each<E: Engine>(
     Ok(())
 }
 
-fn stored<E: Engine>(root: &std::path::Path) -> anyhow::Result<Days> {
+fn stored<E: Engine>(root: &Path, narrow: bool) -> anyhow::Result<Days> {
     let mut reader = Reader::<E::Feature>::open(root, E::FEATURES, Filter::default())
         .with_context(|| format!("no archive of {}", E::FEATURES))?;
     let mut days = Days::new();
     while let Some(block) = reader.next()? {
-        block.rows.iter().try_for_each(|row| add::<E>(&mut days, &row.record))?;
+        let rows = block.rows.iter().map(|row| &row.record).filter(|row| !E::is_withdrawn(row));
+        rows.into_iter().try_for_each(|row| add::<E>(&mut days, row, narrow))?;
     }
     Ok(days)
 }
 
-fn add<E: Engine>(days: &mut Days, row: &E::Feature) -> anyhow::Result<()> {
+/// The row as an archive of 32-bit floats gives it back.
+fn rounded<R: Record>(mut row: R) -> R {
+    for at in 0..R::FIELDS.len() {
+        if let Cell::Float(value) = row.get(at) {
+            #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "what is meant")]
+            let narrow = value as f32;
+            row.set(at, Cell::Float(narrow.into()));
+        }
+    }
+    row
+}
+
+fn add<E: Engine>(days: &mut Days, row: &E::Feature, narrow: bool) -> anyhow::Result<()> {
     let timeless = E::timeless(row);
+    let timeless = if narrow { rounded(timeless) } else { timeless };
     let mut bytes = Vec::with_capacity(1_024);
     codec::encode(Encoding::Csv, &[timeless], None, &mut bytes)?;
     let sum = days.entry(day_of(row)).or_default();

@@ -7,16 +7,11 @@ mod world;
 
 use std::time::Duration;
 
-use sqep::{
-    DayBar, DayFeature, EntryId, Kind, Record, app::Inward, marks::Start, meter::Meters,
-    redis::keys::StreamSettings, symbol::Class,
-};
+use sqep::{DayBar, DayFeature, EntryId, Kind, Record, marks::Start, symbol::Class};
 use sqep_features::{
     DayFeatures, Facts,
-    config::Config,
     verify::{VerifyArgs, verify},
 };
-use tokio_util::sync::CancellationToken;
 use world::{World, batch, by_day};
 
 const BARS: Kind = Kind::BarDay;
@@ -211,25 +206,6 @@ async fn rows_that_a_server_lost_are_put_on_the_stream_again() {
     world.assert_whole::<DayFeatures>(&of(&bars)).await;
 }
 
-/// Writes a stream to an archive, as `sqep-parquet` does.
-async fn archive<R: Record>(world: &World, kind: Kind, root: &std::path::Path) {
-    let config = sqep_parquet::Config { root: root.to_owned(), ..sqep_parquet::Config::default() };
-    let Config { redis, reader, calendar, .. } = &world.config;
-    let stream = StreamSettings { kind, ..world.config.stream.clone() };
-    let (meters, stop) = (Meters::default(), CancellationToken::new());
-    let inward = Inward { redis, stream: &stream, reader, calendar, meters: &meters };
-    let sink = |_| Ok(sqep_parquet::open::<R>(config.clone(), kind)?);
-    inward.deliver("parquet", true, &stop, sink).await.unwrap();
-}
-
-/// Empties a stream up to its last entry, as the trimmer does, without its groups.
-async fn trim(world: &World, kind: &str) {
-    let key = format!("sqep:{{{kind}:0}}");
-    let last = EntryId::of_version(world.rows::<DayBar>(BARS).await.last().unwrap().0).to_string();
-    let _: i64 = world.redis.command(&["XTRIM", &key, "MAXLEN", "0"]).await.unwrap();
-    let _: String = world.redis.command(&["SET", &format!("{key}:trimmed"), &last]).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_stream_holds_no_more_is_computed_from_the_archive() {
     let (mut world, mut bars) = days().await;
@@ -237,9 +213,9 @@ async fn what_the_stream_holds_no_more_is_computed_from_the_archive() {
     world.config.features.archive = Some(root.clone());
     let (first, second) = bars.split_at(600);
     world.publish(BARS, first, 200).await;
-    archive::<DayBar>(&world, BARS, &root).await;
+    world.archive::<DayBar>(BARS, &root).await;
     world.run::<DayFeatures>().await.unwrap();
-    trim(&world, "bar:1d").await;
+    world.trim::<DayBar>(BARS).await;
     // A lost snapshot, then an old correction, both without the stream's past.
     std::fs::remove_file(world.path("state/feature_1d-0.snapshot")).unwrap();
     world.publish(BARS, second, 200).await;
@@ -250,8 +226,8 @@ async fn what_the_stream_holds_no_more_is_computed_from_the_archive() {
     world.publish(BARS, &bars[at..=at], 200).await;
     world.run::<DayFeatures>().await.unwrap();
     world.assert_whole::<DayFeatures>(&of(&bars)).await;
-    archive::<DayBar>(&world, BARS, &root).await;
-    archive::<DayFeature>(&world, FEATURES, &root).await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.archive::<DayFeature>(FEATURES, &root).await;
     let args = VerifyArgs { archive: root, features: None, day: Vec::new() };
     let calendar = std::sync::Arc::new(sqep::Calendar::published());
     verify::<DayFeatures>(&args, &calendar).unwrap();
@@ -265,9 +241,9 @@ async fn verify_tells_an_archive_whose_bars_were_corrected_and_whose_features_we
     let root = world.path("archive");
     world.publish(BARS, &bars, 200).await;
     world.run::<DayFeatures>().await.unwrap();
-    archive::<DayFeature>(&world, FEATURES, &root).await;
+    world.archive::<DayFeature>(FEATURES, &root).await;
     world.publish(BARS, &[corrected(&bars[bars.len() - 1])], 200).await;
-    archive::<DayBar>(&world, BARS, &root).await;
+    world.archive::<DayBar>(BARS, &root).await;
     let args = VerifyArgs { archive: root, features: None, day: Vec::new() };
     let told = verify::<DayFeatures>(&args, &std::sync::Arc::new(sqep::Calendar::published())).unwrap_err();
     assert!(told.to_string().starts_with("1 days differ"), "{told}");
@@ -279,8 +255,8 @@ async fn a_group_may_begin_with_an_archive() {
     let root = world.path("archive");
     let (first, second) = bars.split_at(600);
     world.publish(BARS, first, 200).await;
-    archive::<DayBar>(&world, BARS, &root).await;
-    trim(&world, "bar:1d").await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.trim::<DayBar>(BARS).await;
     world.publish(BARS, second, 200).await;
     world.config.reader.start = Some(Start::Archive);
     world.config.reader.archive = Some(root);

@@ -9,7 +9,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use chrono::{NaiveDate, NaiveTime};
-use sqep::{Kind, MinuteBar, MinuteFeature, RefDay, Symbol, kind::Grid, symbol::Class};
+use sqep::{Kind, MinuteBar, MinuteFeature, RefDay, Symbol, kind::Grid, marks::Start, symbol::Class};
 use sqep_features::{Facts, MinuteFeatures};
 use sqep_testkit::market::{Market, Plan, minutes_of};
 use world::{World, batch};
@@ -124,5 +124,94 @@ async fn restarted_within_a_day_it_gives_the_same_rows() {
         world.publish(BARS, part, 500).await;
         world.run::<MinuteFeatures>().await.unwrap();
     }
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_that_comes_while_the_state_is_behind_its_rows_reaches_all_of_them() {
+    let (bars, refs) = some_days(2);
+    let today = refs.iter().map(|day| day.frame).max().unwrap();
+    let (late, known): (Vec<_>, Vec<_>) = refs.iter().copied().partition(|day| day.frame == today);
+    let (before, after) = bars.split_at(bars.len() - 300);
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &known, 500).await;
+    world.publish(BARS, before, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    let snapshot = world.path("state/feature_1m-0.snapshot");
+    let old = std::fs::read(&snapshot).unwrap();
+    world.publish(BARS, after, 100).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    // As after a kill: the rows are on the stream, and the snapshot is the one before them.
+    std::fs::write(&snapshot, &old).unwrap();
+    world.publish(Kind::RefDay, &late, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+    // Once more, with nothing new: what is done is not done again.
+    let rows = world.rows::<MinuteFeature>(FEATURES).await.len();
+    std::fs::write(&snapshot, &old).unwrap();
+    world.run::<MinuteFeatures>().await.unwrap();
+    assert_eq!(world.rows::<MinuteFeature>(FEATURES).await.len(), rows);
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_of_a_past_that_is_given_find_their_facts_in_archive_and_stream() {
+    let (bars, refs) = some_days(4);
+    let days: Vec<NaiveDate> = {
+        let mut days: Vec<_> = refs.iter().map(|day| day.frame).collect();
+        days.dedup();
+        days
+    };
+    let (archived, heard): (Vec<_>, Vec<_>) = refs.iter().copied().partition(|day| day.frame <= days[1]);
+    let mut world = World::new(BARS).await;
+    let root = world.path("archive");
+    world.publish(Kind::RefDay, &archived, 500).await;
+    world.archive::<RefDay>(Kind::RefDay, &root).await;
+    world.trim::<RefDay>(Kind::RefDay).await;
+    world.publish(Kind::RefDay, &heard, 500).await;
+    world.publish(BARS, &bars, 500).await;
+    world.archive::<MinuteBar>(BARS, &root).await;
+    world.trim::<MinuteBar>(BARS).await;
+    world.config.reader.start = Some(Start::Archive);
+    world.config.reader.archive = Some(root);
+    world.config.features.past_records_max = 700;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_minutes_and_corrections_of_a_past_that_is_given_are_computed_with_the_facts_of_the_stream() {
+    let (mut bars, refs) = some_days(3);
+    let mut world = World::new(BARS).await;
+    // A minute of the first day comes after the second day, and another is corrected then.
+    let late = bars.remove(500);
+    bars.insert(bars.len() - 400, late);
+    let fixed = MinuteBar { vol: bars[450].vol + 100.0, ..bars[450] };
+    bars.push(fixed);
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, &bars, 300).await;
+    world.config.reader.group = Some("second".to_owned());
+    world.config.features.past_records_max = 400;
+    world.replay::<MinuteBar>(BARS, "second", None).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_yesterday_is_at_hand_in_the_first_minutes_of_today() {
+    let (mut bars, refs) = some_days(2);
+    let today = bars[bars.len() - 1].frame.date();
+    let early = today.and_time(NaiveTime::from_hms_opt(9, 33, 0).unwrap());
+    bars.retain(|bar| bar.frame <= early);
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, &bars, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.trim::<MinuteBar>(BARS).await;
+    let of_yesterday = |bar: &MinuteBar| bar.frame.date() < today && bar.vol > 0.0;
+    let at = bars.iter().rposition(of_yesterday).unwrap();
+    bars[at].vol += 100.0;
+    world.publish(BARS, &bars[at..=at], 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
     world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
 }

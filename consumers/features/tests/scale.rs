@@ -29,6 +29,7 @@ fn size(name: &str, small: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(small)
 }
 
+/// Starts the program, with a snapshot as often as it may be.
 fn start(world: &World, kind: Kind) -> Running {
     let state = world.path("state");
     let set = [
@@ -36,6 +37,7 @@ fn start(world: &World, kind: Kind) -> Running {
         format!("stream.kind={kind}"),
         "reader.start=earliest".to_owned(),
         format!("features.state={}", state.display()),
+        "features.snapshot_s=1".to_owned(),
     ];
     let arguments: Vec<String> = set.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect();
     Running::start("sqep-features", &arguments, &world.path("features.log")).unwrap()
@@ -67,6 +69,18 @@ async fn rows_of(
 fn market(symbols: usize, days: usize) -> Market {
     let plan = Plan { seed: 7, symbols, days, to: "2025-12-31".parse().unwrap() };
     Market::new(&plan, &Calendar::published()).unwrap()
+}
+
+/// Waits for the next snapshot, which the program writes when nothing comes.
+async fn snapshot(world: &World, inspector: &mut Inspector, after: EntryId) {
+    let path = world.path("state/feature_1m-0.snapshot");
+    let written = || path.metadata().and_then(|file| file.modified()).ok();
+    let (before, begun) = (written(), Instant::now());
+    let stream = Keys::new(&world.config.stream.prefix, Kind::FeatureMinute, 0);
+    while written() == before {
+        assert!(begun.elapsed().as_secs() < 30, "no snapshot is written");
+        let _ = inspector.read(stream.stream(), after, 200).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,11 +115,16 @@ async fn a_minute_of_the_whole_market_has_its_rows_at_once() {
             times.push(done.ms - first.ms);
         }
         (before, seen) = (last, done);
+        // A pause now and then, as between two minutes: a snapshot is in nobody's way there.
+        if times.len() % 20 == 10 {
+            snapshot(&world, &mut inspector, seen).await;
+        }
         // What a reader has settled goes.
         let stream = Keys::new(&world.config.stream.prefix, Kind::FeatureMinute, 0);
         let _: i64 = world.redis.command(&["XTRIM", stream.stream(), "MAXLEN", "8"]).await.unwrap();
     }
     assert!(program.ended().unwrap().is_none());
+    assert!(world.path("state/feature_1m-0.snapshot").metadata().unwrap().len() > 10_000);
     let mut times = times.split_off(1);
     times.sort_unstable();
     let at = |part: usize| times[(times.len() - 1) * part / 100];
@@ -156,6 +175,7 @@ async fn years_cost_no_more_memory_and_the_last_is_as_fast_as_the_first() {
         }
     }
     assert!(program.ended().unwrap().is_none());
+    assert!(world.path("state/feature_1d-0.snapshot").metadata().unwrap().len() > 10_000);
     assert!(peak(program.pid()) <= MEMORY_KIB_MAX, "{} KiB", peak(program.pid()));
     assert!(speeds[speeds.len() - 1] >= speeds[0] * 0.5, "bars/s by year: {speeds:?}");
 }

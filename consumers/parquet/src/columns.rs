@@ -2,17 +2,25 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{
+    Array, ArrayRef, RecordBatch, StringArray, UInt64Array,
+    cast::AsArray,
+    types::{Float32Type, Float64Type},
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use sqep::{Batch, Record, codec::arrow};
 use sqep_archive::{SOURCE, VERSION};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::ArchiveError;
+use crate::{ArchiveError, Floats};
 
 /// The columns of every file of a record's kind.
-pub(crate) fn schema<R: Record>() -> SchemaRef {
+pub(crate) fn schema<R: Record>(floats: Floats) -> SchemaRef {
     let mut fields = arrow::fields::<R>();
+    if floats == Floats::F32 {
+        let numbers = fields.iter_mut().filter(|field| *field.data_type() == DataType::Float64);
+        numbers.for_each(|field| field.set_data_type(DataType::Float32));
+    }
     fields.push(Field::new(SOURCE, DataType::Utf8, false));
     fields.push(Field::new(VERSION, DataType::UInt64, false));
     Arc::new(Schema::new(fields))
@@ -31,7 +39,12 @@ pub(crate) fn columns<R: Record>(
         if !field.nullable && column.null_count() > 0 {
             return Err(without_value(batch, positions, &column, field.name));
         }
-        columns.push(column);
+        columns.push(match schema.field(at).data_type() {
+            DataType::Float32 => {
+                narrowed(&column).map_err(|at| too_wide(batch, positions[at], field.name))?
+            }
+            _ => column,
+        });
     }
     columns.push(Arc::new(StringArray::from_iter_values(rows().map(|row| batch.source(row)))));
     columns.push(Arc::new(UInt64Array::from_iter_values(rows().map(|row| row.version))));
@@ -47,6 +60,24 @@ fn without_value<R: Record>(
 ) -> ArchiveError {
     let at = positions.iter().enumerate().find(|&(at, _)| column.is_null(at)).map_or(0, |(_, &row)| row);
     ArchiveError::Row { row: at + 1, symbol: batch.rows[at].record.symbol().to_string(), field }
+}
+
+/// The column in 32 bits; the error is the place of a number that does not fit.
+fn narrowed(column: &ArrayRef) -> Result<ArrayRef, usize> {
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        reason = "rounded to 32 bits on purpose"
+    )]
+    let narrow = column.as_primitive::<Float64Type>().unary::<_, Float32Type>(|value| value as f32);
+    match narrow.iter().position(|value| value.is_some_and(f32::is_infinite)) {
+        None => Ok(Arc::new(narrow)),
+        Some(at) => Err(at),
+    }
+}
+
+fn too_wide<R: Record>(batch: &Batch<'_, R>, at: usize, field: &'static str) -> ArchiveError {
+    ArchiveError::Wide { row: at + 1, symbol: batch.rows[at].record.symbol().to_string(), field }
 }
 
 /// Orders positions by (symbol, frame, version), and rows that agree in all three as they came. Rows that come in

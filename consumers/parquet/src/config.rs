@@ -8,6 +8,7 @@ use std::{
 
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
+use sqep::Kind;
 
 use crate::{ArchiveError, Options, error::io_at};
 
@@ -27,6 +28,19 @@ pub struct Config {
     pub compact_zstd_level: i32,
     /// Seconds a partition must have been left alone before the program compacts it; 0: never.
     pub quiet_s: u64,
+    /// How features are kept: `f64`, bit for bit, or `f32`, some seven digits in half the bytes. Bars are always `f64`.
+    pub floats: Floats,
+}
+
+/// How the numbers of features are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Floats {
+    /// As they came.
+    #[default]
+    F64,
+    /// Rounded to 32 bits: within 6e-8 of each number.
+    F32,
 }
 
 impl Default for Config {
@@ -38,6 +52,7 @@ impl Default for Config {
             zstd_level: 1,
             compact_zstd_level: 3,
             quiet_s: 900,
+            floats: Floats::F64,
         }
     }
 }
@@ -68,6 +83,17 @@ impl Config {
         access(there, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| io_at("write to", there)(error.into()))
             .and_then(|()| if there.is_dir() { Ok(()) } else { Err(not_a_folder(there)) })
+    }
+
+    /// Refuses what cannot be meant of one kind.
+    pub fn validate_for(&self, kind: Kind) -> Result<(), ArchiveError> {
+        self.validate()?;
+        if self.floats == Floats::F32 && !kind.is_feature() {
+            let (key, value) = ("floats", "f32".to_owned());
+            let rule = "\"f64\": only features may be kept in 32 bits, never prices, shares or yuan";
+            return Err(ArchiveError::Config { key, value, rule });
+        }
+        Ok(())
     }
 
     /// How compaction is to work.

@@ -55,6 +55,18 @@ pub enum ArchiveError {
         /// The field.
         field: &'static str,
     },
+    /// A number that 32 bits cannot hold.
+    #[error(
+        "row {row} of the batch (symbol {symbol}) has a {field:?} beyond 3.4e38: keep it with parquet.floats = \"f64\""
+    )]
+    Wide {
+        /// Position in the batch, from 1.
+        row: usize,
+        /// The security.
+        symbol: String,
+        /// The field.
+        field: &'static str,
+    },
     /// Columns that do not fit together, which would be a fault of this program.
     #[error("columns do not fit together: {0}")]
     Columns(String),

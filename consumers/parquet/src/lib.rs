@@ -26,7 +26,7 @@ mod write;
 mod kill;
 
 pub use compact::{Compacted, Failed, Options, Report, compact_partitions, compact_root};
-pub use config::Config;
+pub use config::{Config, Floats};
 pub use error::ArchiveError;
 pub use quiet::quiet_partitions;
 pub use sink::{ParquetSink, open};

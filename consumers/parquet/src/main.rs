@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(app: App<Arguments, Settings>) -> anyhow::Result<()> {
-    app.config.parquet.validate().map_err(|error| Usage(error.into()))?;
+    app.config.parquet.validate_for(app.config.stream.kind).map_err(|error| Usage(error.into()))?;
     match app.config.stream.kind {
         Kind::BarDay => Box::pin(deliver::<DayBar>(app)).await,
         Kind::BarMinute(_) => Box::pin(deliver::<MinuteBar>(app)).await,

@@ -42,13 +42,14 @@ pub struct ParquetSink<R> {
 /// Opens the archive at `config.root` for writing one kind, and makes it at the first start. Each partition of the
 /// stream belongs, from its first use, to one process; another that asks for its mark is refused while that one lives.
 pub fn open<R: Record>(config: Config, kind: Kind) -> Result<ParquetSink<R>, ArchiveError> {
-    config.validate()?;
+    config.validate_for(kind)?;
     if !R::fits(kind) {
         return Err(Error::Kind { record: R::TYPE, kind }.into());
     }
+    let schema = schema::<R>(config.floats);
     let guard = Guard::open(Home::new(&config.root, kind))?;
     let label = Label { kind: kind.to_string(), record: R::TYPE.to_owned() };
-    Ok(ParquetSink { config, label, schema: schema::<R>(), guard, hook: go_on, record: PhantomData })
+    Ok(ParquetSink { config, label, schema, guard, hook: go_on, record: PhantomData })
 }
 
 impl<R: Record> ParquetSink<R> {
@@ -131,10 +132,10 @@ fn records_like<R: Record>(day_bars: usize) -> usize {
     (day_bars * day.min(wide) / wide).max(1)
 }
 
-/// Only a row without a value can never be written; everything else is the world's, and the world changes.
+/// Only a row without a value, or with one that does not fit, can never be written; everything else is the world's, and the world changes.
 fn judged(error: ArchiveError) -> WriteError {
     match error {
-        ArchiveError::Row { .. } => WriteError::Never(error.into()),
+        ArchiveError::Row { .. } | ArchiveError::Wide { .. } => WriteError::Never(error.into()),
         _ => WriteError::Later(error.into()),
     }
 }

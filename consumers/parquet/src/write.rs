@@ -1,13 +1,14 @@
 //! One Parquet file from columns: how it is encoded, and how it comes into its place. Knows Parquet; must not know rows.
 //!
 //! Prices have two or three decimals: their bytes repeat, so plain values under zstd are smallest (2.4 bytes a price;
-//! split into byte streams it would be 4.7). Volume and turnover are whole or nearly: there the split saves a sixth.
+//! split into byte streams it would be 4.7). Volume and turnover are whole or nearly: there the split saves a sixth. Features
+//! have no decimals, only their exponents repeat: there it saves 6 % of 64 bits, 10 % of 32.
 //! Dictionaries serve `source` and `version`, which have few values, and would only bloat the rest.
 
 use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, SchemaRef};
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, Encoding, ZstdLevel},
@@ -17,6 +18,7 @@ use parquet::{
     },
     schema::types::ColumnPath,
 };
+use sqep::Kind;
 use sqep_archive::{KIND_KEY, Label, SOURCE, TYPE_KEY, VERSION};
 
 use crate::{
@@ -119,6 +121,7 @@ fn properties(
         .set_dictionary_enabled(false)
         .set_key_value_metadata(Some(vec![entry(KIND_KEY, &label.kind), entry(TYPE_KEY, &label.record)]))
         .set_sorting_columns(Some([0, 1].map(ascending).to_vec()));
+    let features = label.kind.parse().is_ok_and(Kind::is_feature);
     for field in schema.fields() {
         let column = path(field.name());
         builder = match field.name().as_str() {
@@ -127,10 +130,17 @@ fn properties(
                 .set_column_statistics_enabled(column, EnabledStatistics::Page),
             "vol" | "amount" => builder.set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT),
             SOURCE | VERSION => builder.set_column_dictionary_enabled(column, true),
+            _ if features && is_float(field) => {
+                builder.set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT)
+            }
             _ => builder,
         };
     }
     Ok(builder.build())
+}
+
+fn is_float(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Float64 | DataType::Float32)
 }
 
 /// Rows a row group: fewer where records are wide, since a writer holds a group until it is full.

@@ -16,10 +16,13 @@ use parquet::{
     file::metadata::PageIndexPolicy,
 };
 
+use sqep::Kind;
+
 use crate::{
     Error,
     error::{io_at, parquet_at},
     filter::Filter,
+    floats,
     pages::{self, Page},
 };
 
@@ -144,13 +147,17 @@ fn ours(schema: &Schema) -> Result<(), String> {
     Ok(())
 }
 
-/// The columns of either file: a field that only one of them has must be nullable.
+/// The columns of either file: a field that only one of them has must be nullable. Features that one keeps in 32 bits and the
+/// other in 64 have 64.
 pub fn union(one: &SchemaRef, other: &ArchiveFile) -> Result<SchemaRef, Error> {
     if one.fields() == other.schema.fields() {
         return Ok(Arc::clone(one));
     }
     let foreign = |why| Error::Foreign { path: other.path.clone(), why };
-    let fields = [one.fields().to_vec(), other.schema.fields().to_vec()].map(Schema::new);
+    let features = other.label.kind.parse().is_ok_and(Kind::is_feature);
+    let both =
+        [one, &other.schema].map(|schema| if features { floats::wide(schema) } else { Arc::clone(schema) });
+    let fields = both.map(|schema| Schema::new(schema.fields().to_vec()));
     let merged = Schema::try_merge(fields).map_err(|error| foreign(error.to_string()))?;
     let lone = merged.fields().iter().find(|field| {
         !field.is_nullable()
@@ -184,7 +191,7 @@ impl Columns {
             return Ok(Some(found));
         }
         let columns = self.schema.fields().iter().map(|field| match found.column_by_name(field.name()) {
-            Some(column) => Arc::clone(column),
+            Some(column) => floats::fit(column, field.data_type()),
             None => new_null_array(field.data_type(), found.num_rows()),
         });
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())

@@ -14,6 +14,7 @@
 mod error;
 mod file;
 mod filter;
+mod floats;
 mod home;
 pub mod layout;
 mod mark;
@@ -25,6 +26,7 @@ mod rows;
 pub use error::{Error, io_at, parquet_at};
 pub use file::{ArchiveFile, Columns, KIND_KEY, Label, SOURCE, TYPE_KEY, VERSION, union};
 pub use filter::{Filter, Symbols};
+pub use floats::any_narrow;
 pub use home::{Home, STATE, compaction_lock};
 pub use layout::{FileName, Folder, files};
 pub use mark::{mark, marks};

@@ -8,6 +8,7 @@ use sqep::{Record, Row, codec::arrow};
 use crate::{
     ArchiveFile, Columns, Error,
     file::{SOURCE, VERSION},
+    floats,
 };
 
 /// The rows of one file, some thousands at a time, in the order of the file.
@@ -59,7 +60,10 @@ impl Sources {
         path: &Path,
     ) -> Result<Vec<Row<R>>, Error> {
         let foreign = |why: String| Error::Foreign { path: path.to_owned(), why };
-        let records = arrow::records::<R>(columns).map_err(|error| foreign(error.to_string()))?;
+        let wide = if floats::may_be_narrow::<R>() { Some(floats::widened(columns)) } else { None };
+        let wide = wide.transpose().map_err(|error| foreign(error.to_string()))?;
+        let records = arrow::records::<R>(wide.as_ref().unwrap_or(columns));
+        let records = records.map_err(|error| foreign(error.to_string()))?;
         let missing = |name: &str| foreign(format!("it has no column {name:?}"));
         let source = columns.column_by_name(SOURCE).and_then(|column| column.as_string_opt::<i32>());
         let source = source.ok_or_else(|| missing(SOURCE))?;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use sqep::{DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, RefDay, app::Usage};
-use sqep_archive::{Filter, Reader};
+use sqep_archive::{Filter, Reader, any_narrow};
 
 use self::{
     against::{Against, Audited},
@@ -78,6 +78,10 @@ async fn audit<R: Audited>(args: AuditArgs, config: &Config, kind: Kind) -> anyh
     let filter = args.span.filter(symbols);
     let against = Against::of(&args.against, args.dialect.as_deref(), config, kind)?;
     Reader::<R>::open(&root, kind, Filter::default())?;
+    if kind.is_feature() && any_narrow(&root, kind)? {
+        let why = "keeps them in 32 bits, which nothing equals bit by bit: sqep-features verify knows how to compare";
+        bail!(Usage(anyhow!("{} of {kind} {why}", root.display())));
+    }
     if args.common.check {
         return against.check().await;
     }

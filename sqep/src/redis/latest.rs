@@ -33,6 +33,15 @@ impl Latest {
 
     /// Keeps those of these records that are not older than what is kept.
     pub async fn keep<R: Record>(&self, records: &[R]) -> Result<(), TransportError> {
+        self.put(records, false).await
+    }
+
+    /// Keeps these records, whatever is kept: what was the newest of a security may not be any more.
+    pub async fn replace<R: Record>(&self, records: &[R]) -> Result<(), TransportError> {
+        self.put(records, true).await
+    }
+
+    async fn put<R: Record>(&self, records: &[R], whatever_is_kept: bool) -> Result<(), TransportError> {
         let mut held = self.connection.lock().await;
         let mut connection = match held.take() {
             Some(connection) => connection,
@@ -45,8 +54,10 @@ impl Latest {
                 *best = record;
             }
         }
-        self.learn(&mut connection, &newest).await?;
-        newest.retain(|symbol, record| self.known(*symbol).is_none_or(|known| record.time() >= known));
+        if !whatever_is_kept {
+            self.learn(&mut connection, &newest).await?;
+            newest.retain(|symbol, record| self.known(*symbol).is_none_or(|known| record.time() >= known));
+        }
         let mut set = redis::pipe();
         set.atomic();
         for record in newest.values() {

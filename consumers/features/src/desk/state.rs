@@ -1,6 +1,8 @@
 //! The state of a desk and what it rests on: snapshots, marks, and the archive where a snapshot is lost. Knows what has to be
 //! there before the first input; must not compute or publish a row.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use sqep::{EntryId, Kind, Mark, Record, publish::partition_of};
 use sqep_archive::Symbols;
@@ -16,12 +18,20 @@ use crate::{
     store::{FORM, Header},
 };
 
+/// How long nothing came when a snapshot is in nobody's way.
+const QUIET: Duration = Duration::from_secs(2);
+/// How many times later than due a snapshot is written where there is no pause.
+const WITHOUT_PAUSE: u32 = 4;
+
 impl<E: Engine> Desk<E> {
     /// The mark of an input, after whatever it takes to have the state that belongs to it.
     pub(crate) async fn mark(&mut self, input: Input) -> anyhow::Result<Option<Mark>> {
         if !self.loaded {
             self.load().await?;
             self.loaded = true;
+        }
+        if input == Input::Bars {
+            self.catch_up().await?;
         }
         if let Some(mark) = self.marks.get(&input) {
             return Ok(Some(mark.clone()));
@@ -67,6 +77,7 @@ impl<E: Engine> Desk<E> {
             self.marks.extend(mark.clone().map(|mark| (input, mark)));
         }
         self.upto = header.bars.as_ref().map_or(EntryId::ZERO, |mark| mark.id);
+        self.given = header.given;
         Ok(())
     }
 
@@ -98,17 +109,17 @@ impl<E: Engine> Desk<E> {
             );
         }
         info!("building the state from the archive, up to {id}");
-        self.build(id)?;
+        self.build(id).await?;
         self.upto = id;
         self.marks.insert(Input::Bars, Mark { born: born.to_owned(), id, before: id });
         Ok(())
     }
 
-    fn build(&mut self, upto: EntryId) -> anyhow::Result<()> {
+    async fn build(&mut self, upto: EntryId) -> anyhow::Result<()> {
         if upto == EntryId::ZERO {
             return Ok(());
         }
-        let mut walk = self.past.archive_walk(Symbols::ALL, upto.version())?;
+        let mut walk = self.past.archived_walk(Symbols::ALL, upto.version()).await?;
         let (mut rows, mut bars, mut said, folders) = (Vec::new(), 0usize, Instant::now(), walk.left());
         while let Some(items) = walk.next()? {
             for item in &items {
@@ -131,27 +142,44 @@ impl<E: Engine> Desk<E> {
         Ok(())
     }
 
-    /// Keeps a mark; now and then, and always while the past is given, with a snapshot.
-    pub(crate) fn save(&mut self, input: Input, mark: &Mark) -> anyhow::Result<()> {
-        if input == Input::Bars {
-            // At the end of a past it stands where the stream goes on.
-            self.upto = self.upto.max(mark.id);
-        }
+    /// Keeps a mark, and at the end of a past puts out what was owed. With a snapshot where the stream is another now, and
+    /// where no pause came in which one would have been in nobody's way.
+    pub(crate) async fn save(&mut self, input: Input, mark: &Mark) -> anyhow::Result<()> {
         let before = self.marks.insert(input, mark.clone());
         let other = before.is_some_and(|before| before.born != mark.born);
+        if input == Input::Bars {
+            // Another stream, or the one that a past ends before: its entries come after this one.
+            self.upto = if other { mark.id } else { self.upto.max(mark.id) };
+        }
         if other {
             // Entries of another stream are no measure; that there is any cursor at all still is.
             self.published.insert(input, EntryId::new(0, 1));
+            self.catch_up().await?;
         }
-        let due = self.saved.is_none_or(|saved| saved.elapsed() >= self.snapshot_every);
-        if due || other { self.snapshot() } else { Ok(()) }
+        if other || self.saved_before(self.habits.snapshot_every * WITHOUT_PAUSE) {
+            self.snapshot()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the snapshot that is due, if nothing came for a moment.
+    pub(crate) fn rest(&mut self) -> anyhow::Result<()> {
+        let quiet = self.moved.is_some_and(|moved| moved.elapsed() >= QUIET);
+        let news = self.moved > self.saved;
+        if quiet && news && self.saved_before(self.habits.snapshot_every) { self.snapshot() } else { Ok(()) }
+    }
+
+    fn saved_before(&self, age: Duration) -> bool {
+        self.saved.is_none_or(|saved| saved.elapsed() >= age)
     }
 
     /// Replaces the snapshot, unless something is begun that is not on the stream yet.
     pub(crate) fn snapshot(&mut self) -> anyhow::Result<()> {
-        if self.todo.is_some() || !self.loaded {
-            return Ok(());
-        }
+        if self.todo.is_some() || !self.loaded { Ok(()) } else { self.write_snapshot() }
+    }
+
+    pub(super) fn write_snapshot(&mut self) -> anyhow::Result<()> {
         let mut symbols: Vec<i32> = self.securities.keys().copied().collect();
         symbols.sort_unstable();
         let mut state = Vec::with_capacity(symbols.len() * 6_000);
@@ -165,6 +193,7 @@ impl<E: Engine> Desk<E> {
             form: FORM,
             bars: mark(Input::Bars),
             facts: mark(Input::Facts),
+            given: self.given,
             securities: symbols.len(),
         };
         apart(|| self.store.save(&header, &state))

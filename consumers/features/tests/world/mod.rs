@@ -5,13 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    path::PathBuf,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
 };
 
 use sqep::{
-    Chunk, Cursors, DayBar, EntryId, Kind, Record, Source, Symbol,
-    app::{Outward, PublishSettings},
+    DayBar, EntryId, Kind, Record, Symbol,
+    app::{Inward, Outward, PublishSettings, ReaderSettings},
     marks::Start,
     meter::Meters,
     redis::{
@@ -19,8 +19,9 @@ use sqep::{
         keys::{Keys, StreamSettings},
     },
 };
+use sqep_archive::replay::{self, Order};
 use sqep_features::{config::Config, engine::Engine, run::Run};
-use sqep_testkit::TestRedis;
+use sqep_testkit::{TestRedis, feed};
 use tokio_util::sync::CancellationToken;
 
 /// What a stream holds: of each key the row of the highest version.
@@ -31,22 +32,6 @@ pub(crate) struct World {
     pub(crate) redis: TestRedis,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) config: Config,
-}
-
-/// Chunks one after another, then nothing ever again.
-struct Given<R>(VecDeque<Vec<R>>);
-
-impl<R: Record> Source for Given<R> {
-    type Record = R;
-
-    async fn open(&mut self, _: &Cursors) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<R>>> {
-        let Some(records) = self.0.pop_front() else { return Ok(None) };
-        Ok(Some(Chunk { records, ..Chunk::empty("test") }))
-    }
 }
 
 impl World {
@@ -70,12 +55,7 @@ impl World {
 
     /// Publishes records, so many a transaction.
     pub(crate) async fn publish<R: Record>(&self, kind: Kind, records: &[R], records_max: usize) {
-        let chunks = records.chunks(records_max).map(<[R]>::to_vec).collect();
-        let (stream, meters) = (self.stream(kind), Meters::default());
-        let publish = PublishSettings { records_max, ..PublishSettings::default() };
-        let Config { redis, calendar, .. } = &self.config;
-        let outward = Outward { redis, stream: &stream, publish: &publish, calendar, meters: &meters };
-        outward.publish(&mut Given(chunks), "test", true, &CancellationToken::new(), |_| ()).await.unwrap();
+        feed::publish(&self.redis, &self.stream(kind), records, records_max).await.unwrap();
     }
 
     /// Runs the program's loops over all there is.
@@ -105,6 +85,40 @@ impl World {
         rows
     }
 
+    /// Gives a group the past: of the stream, or of an archive.
+    pub(crate) async fn replay<R: Record>(&self, kind: Kind, group: &str, archive: Option<&Path>) {
+        let (redis, calendar) = (&self.config.redis, &self.config.calendar);
+        let (stream, publish) =
+            (self.stream(kind), PublishSettings { records_max: 300, ..PublishSettings::default() });
+        let meters = Meters::default();
+        let outward = Outward { redis, stream: &stream, publish: &publish, calendar, meters: &meters };
+        let order =
+            Order { group: group.to_owned(), archive: archive.map(Path::to_owned), ..Order::default() };
+        assert_eq!(replay::begin(&outward, &order).await.unwrap(), replay::Start::Waits);
+        let stop = CancellationToken::new();
+        replay::give::<R>(&outward, &order, true, &stop, |_| ()).await.unwrap();
+    }
+
+    /// Writes a stream to an archive, as `sqep-parquet` does.
+    pub(crate) async fn archive<R: Record>(&self, kind: Kind, root: &Path) {
+        let config = sqep_parquet::Config { root: root.to_owned(), ..sqep_parquet::Config::default() };
+        let Config { redis, calendar, .. } = &self.config;
+        let (stream, reader) =
+            (self.stream(kind), ReaderSettings { start: Some(Start::Earliest), ..ReaderSettings::default() });
+        let (meters, stop) = (Meters::default(), CancellationToken::new());
+        let inward = Inward { redis, stream: &stream, reader: &reader, calendar, meters: &meters };
+        let sink = |_| Ok(sqep_parquet::open::<R>(config.clone(), kind)?);
+        inward.deliver("parquet", true, &stop, sink).await.unwrap();
+    }
+
+    /// Empties a stream up to its last entry, as the trimmer does, without its groups.
+    pub(crate) async fn trim<R: Record>(&self, kind: Kind) {
+        let key = format!("sqep:{{{kind}:0}}");
+        let last = EntryId::of_version(self.rows::<R>(kind).await.last().unwrap().0).to_string();
+        let _: i64 = self.redis.command(&["XTRIM", &key, "MAXLEN", "0"]).await.unwrap();
+        let _: String = self.redis.command(&["SET", &format!("{key}:trimmed"), &last]).await.unwrap();
+    }
+
     /// The rows of a stream that count.
     pub(crate) async fn held<R: Record>(&self, kind: Kind) -> Held<R> {
         let mut held = Held::new();
@@ -117,9 +131,10 @@ impl World {
         held
     }
 
-    /// Whether the features on the stream are those of the bars on the stream, bit for bit.
+    /// Whether the features on the stream are those of the bars on the stream, bit for bit; a withdrawn row is none.
     pub(crate) async fn assert_whole<E: Engine>(&self, want: &[E::Feature]) {
-        let held = self.held::<E::Feature>(E::FEATURES).await;
+        let mut held = self.held::<E::Feature>(E::FEATURES).await;
+        held.retain(|_, (_, row)| !E::is_withdrawn(row));
         let want: BTreeMap<_, _> = want.iter().map(|row| (row.key(), E::timeless(row))).collect();
         assert_eq!(held.len(), want.len(), "keys");
         for (key, (_, row)) in &held {

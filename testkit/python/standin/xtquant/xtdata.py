@@ -1,11 +1,15 @@
 """What xtdata does, as far as an agent can tell: bars of a made-up market, with QMT's habits.
 
 The clock of the market is STANDIN_BASE_MS at STANDIN_AT (seconds since 1970) and runs STANDIN_SPEED times as fast. Habits:
-a code that was not downloaded gives an empty frame and no error; the bar of the running minute is there and grows;
-floats carry noise; every STANDIN_DEAF-th subscription never calls; a download or a read fails now and then
-(STANDIN_FAIL: one in so many); a download takes STANDIN_DOWNLOAD_S seconds of the market; codes of STANDIN_BROKEN always fail
-to download; codes that end in 0 have ex-days that QMT knows of, 000001.SZ has one that shows in preClose alone; weekdays may be holidays (STANDIN_CLOSED: days like 20250101). The market is a formula of
-code and minute, so that a test knows every final value.
+a code that was not downloaded gives an empty frame and no error, and what is not subscribed stands still at its last
+download; the bar of the running minute is there and grows; floats carry noise; every STANDIN_DEAF-th subscription is dead
+from the start, and at second STANDIN_DEAF_S of the market all die without a word; more than STANDIN_SUBSCRIBE_MAX are
+refused by -1; a download or a read fails now and then (STANDIN_FAIL: one in so many); a download takes STANDIN_DOWNLOAD_S
+seconds of the market; codes of STANDIN_BROKEN always fail to download; the file STANDIN_HANG, when it is there, is taken
+away and that download never returns; from second STANDIN_LISTED_S of the market on the sector has STANDIN_LISTED, for who
+downloads sectors; codes that end in 0 have ex-days that QMT knows of, 000001.SZ has one that shows in preClose alone;
+weekdays may be holidays (STANDIN_CLOSED: days like 20250101). The market is a formula of code and minute, so that a test
+knows every final value. ContextInfo is what a strategy inside the big QMT is given.
 """
 import datetime
 import os
@@ -17,13 +21,19 @@ AT = float(os.environ.get("STANDIN_AT", "0")) or time.time()
 SPEED = float(os.environ.get("STANDIN_SPEED", "1"))
 CODES = os.environ.get("STANDIN_CODES", "600000.SH,000001.SZ,510300.SH").split(",")
 DEAF = int(os.environ.get("STANDIN_DEAF", "0"))
+DEAF_S = float(os.environ.get("STANDIN_DEAF_S", "inf"))
+SUBSCRIBE_MAX = int(os.environ.get("STANDIN_SUBSCRIBE_MAX", "1000000"))
+HANG = os.environ.get("STANDIN_HANG", "")
+LISTED = os.environ.get("STANDIN_LISTED", "")
+LISTED_S = float(os.environ.get("STANDIN_LISTED_S", "0"))
 FAIL = int(os.environ.get("STANDIN_FAIL", "0"))
 DOWNLOAD_S = float(os.environ.get("STANDIN_DOWNLOAD_S", "0"))
 BROKEN = os.environ.get("STANDIN_BROKEN", "").split(",")
 CLOSED = set(os.environ.get("STANDIN_CLOSED", "").split(","))
 EIGHT_HOURS_MS = 8 * 3600 * 1000
 
-downloaded, subscriptions, calls = set(), {}, [0]
+# When each code and period was downloaded, and from when to when each subscription keeps them fresh.
+downloaded, subscriptions, sector, calls, seqs = {}, {}, list(CODES), [0], [0]
 
 
 class Frame(dict):
@@ -52,8 +62,18 @@ def bar(code, label, share):
             "suspendFlag": 0}
 
 
-def kept(code, start_ms, end_ms):
-    now, rows = now_ms(), []
+def fresh_ms(code, period):
+    """Until when the bars of a code are known; None: nothing was downloaded."""
+    if (code, period) not in downloaded:
+        return None
+    now, lost = now_ms(), BASE_MS + DEAF_S * 1000
+    # A dead one is taken like any other, and gives nothing.
+    alive = {seq: begun for seq, begun in subscriptions.get((code, period), {}).items() if not (DEAF and seq % DEAF == 0)}
+    return max([downloaded[code, period]] + [min(now, lost) if begun < lost else now for begun in alive.values()])
+
+
+def kept(code, start_ms, end_ms, now=None):
+    now, rows = now or now_ms(), []
     day = (start_ms + EIGHT_HOURS_MS) // 86400000 * 86400000 - EIGHT_HOURS_MS
     while day <= min(end_ms, now):
         midnight_s = (day + EIGHT_HOURS_MS) // 1000
@@ -81,9 +101,9 @@ def dividends(code):
     return [("20240620", 1.05), ("20250102", 1.02)] if code[5] == "0" else []
 
 
-def day_bar(code, day):
+def day_bar(code, day, now=None):
     """The bar of a day, of as many of its minutes as have begun, and its reference price."""
-    rows = kept(code, day, day + 86400000 - 1)
+    rows = kept(code, day, day + 86400000 - 1, now)
     last = bar(code, day + 900 * 60000, 1)["close"]
     known = dict(dividends(code), **({"20250102": 1.01} if code == "000001.SZ" else {}))
     reference = round(last / known.get(date(day).strftime("%Y%m%d"), 1.0), 3)
@@ -95,10 +115,10 @@ def day_bar(code, day):
     return row, reference
 
 
-def days(code, start_ms, end_ms):
+def days(code, start_ms, end_ms, now):
     day, rows = max(midnight(start_ms), stamp("20241223", 0)), []  # when everything was listed
-    while day <= min(end_ms, now_ms()):
-        rows.append(day_bar(code, day)[0])
+    while day <= min(end_ms, now):
+        rows.append(day_bar(code, day, now)[0])
         day += 86400000
     return [row for row in rows if row]
 
@@ -118,10 +138,13 @@ def trouble():
 
 def download_history_data(stock_code, period, start_time="", end_time="", incrementally=None):
     trouble()
+    if HANG and os.path.exists(HANG):
+        os.remove(HANG)
+        threading.Event().wait()
     time.sleep(DOWNLOAD_S / SPEED)
     if stock_code in BROKEN:
         raise RuntimeError("周期错误")
-    downloaded.add((stock_code, period))
+    downloaded[stock_code, period] = now_ms()
 
 
 def get_market_data_ex(field_list, stock_list, period="1d", start_time="", end_time="", count=-1,
@@ -130,17 +153,21 @@ def get_market_data_ex(field_list, stock_list, period="1d", start_time="", end_t
     trouble()
     frames = {}
     for code in stock_list:
-        known = (code, period) in downloaded
-        today = (now_ms() + EIGHT_HOURS_MS) // 86400000 * 86400000 - EIGHT_HOURS_MS
+        known = fresh_ms(code, period)
         read = kept if period == "1m" else days
-        rows = read(code, stamp(start_time, today), stamp(end_time, now_ms())) if known else []
+        rows = read(code, stamp(start_time, midnight(now_ms())), stamp(end_time, now_ms()), known) if known else []
         rows = rows[-count:] if count > 0 else rows
         frames[code] = Frame({name: [row[name] for row in rows] for name in field_list} if rows else {})
     return frames
 
 
+def download_sector_data():
+    if LISTED and LISTED not in sector and now_ms() >= BASE_MS + LISTED_S * 1000:
+        sector.append(LISTED)
+
+
 def get_stock_list_in_sector(sector_name):
-    return list(CODES)
+    return list(sector)
 
 
 def get_instrument_detail(stock_code, iscomplete=False):
@@ -162,22 +189,29 @@ def get_divid_factors(stock_code, start_time="", end_time=""):
 
 
 def subscribe_quote(stock_code, period="1d", start_time="", end_time="", count=0, callback=None):
-    seq = len(subscriptions) + 1
-    subscriptions[seq] = True
-    deaf = DEAF and seq % DEAF == 0
-
-    def push():
-        label = now_ms()
-        while subscriptions.get(seq):
-            if not deaf and (stock_code, period) in downloaded:
-                for row in kept(stock_code, label, now_ms()):
-                    label = row["time"]
-                    callback({stock_code: [row]})
-            time.sleep(3 / SPEED)
-
-    threading.Thread(target=push, daemon=True).start()
-    return seq
+    if sum(map(len, subscriptions.values())) >= SUBSCRIBE_MAX:
+        return -1
+    seqs[0] += 1
+    subscriptions.setdefault((stock_code, period), {})[seqs[0]] = now_ms()
+    return seqs[0]
 
 
 def unsubscribe_quote(seq):
-    subscriptions[seq] = False
+    for standing in subscriptions.values():
+        standing.pop(seq, None)
+
+
+class ContextInfo(object):
+    """What a strategy inside the big QMT is given; it subscribes by reading, and on its own thread alone."""
+
+    get_stock_list_in_sector = staticmethod(get_stock_list_in_sector)
+
+    def get_market_data_ex(self, fields, stock_code, period="follow", start_time="", end_time="", count=-1,
+                           dividend_type="follow", fill_data=True, subscribe=True):
+        for code in stock_code if subscribe else []:
+            if not subscriptions.get((code, period)):
+                subscribe_quote(code, period)
+        return get_market_data_ex(fields, stock_code, period, start_time, end_time, count, dividend_type, fill_data)
+
+    def run_time(self, name, period, start):
+        self.timer = name
