@@ -288,6 +288,8 @@ fn count(n: usize) -> u64 {
 #[derive(Debug, Clone, Default)]
 pub struct Meters {
     all: Arc<Mutex<Vec<Arc<Meter>>>>,
+    /// Whether the source gives less than it should, where a program can tell.
+    degraded: Arc<Mutex<Option<bool>>>,
 }
 
 impl Meters {
@@ -298,6 +300,16 @@ impl Meters {
         all.retain(|other| (other.kind, &other.of) != (meter.kind, &meter.of));
         all.push(Arc::clone(&meter));
         meter
+    }
+
+    /// A source gives less than it should: its other side is away, cut off or silent; or it does no longer.
+    pub fn degrade(&self, degraded: bool) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(degraded);
+    }
+
+    /// Whether a source gives less than it should; `None`: this program cannot tell.
+    pub fn degraded(&self) -> Option<bool> {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them.

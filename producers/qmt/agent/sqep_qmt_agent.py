@@ -1,21 +1,18 @@
 # coding: utf-8
-"""Sends bars of QMT to sqep-qmt: dials out, sends QMT's own values, keeps nothing.
-
-    python sqep_qmt_agent.py --connect HOST:7878 --token-file FILE [--codes 600000.SH,000001.SZ | --sector 沪深A股]
-Needs Python 3.6 and xtquant. Inside the big QMT: edit DEFAULTS and load the file as a strategy (README)."""
-import argparse, contextlib, json, math, os, queue, socket, ssl, threading, time
+"""Sends bars of QMT to sqep-qmt: dials out, sends QMT's own values, keeps nothing. Needs Python 3.6 and xtquant.
+python sqep_qmt_agent.py --connect HOST:7878 --token-file FILE --sector 沪深A股; in big QMT: edit DEFAULTS, run as strategy"""
+import argparse, contextlib, json, math, os, select, socket, ssl, threading, time
 DEFAULTS = ["--connect", "127.0.0.1:7878", "--token-file", "C:/sqep/token.txt", "--sector", u"沪深A股"]
 FIELDS = ["time", "open", "high", "low", "close", "volume", "amount", "preClose", "suspendFlag", "openInterest"]
 DETAIL = dict(day="TradingDay", name="InstrumentName", up="UpStopPrice", down="DownStopPrice", preClose="PreClose")
 DIVID = ["time", "interest", "stockBonus", "stockGift", "allotNum", "allotPrice", "gugai", "dr"]
-BEAT_S, POLL_S, TURN_S, MINUTE_S, PAUSE_S_MAX, CODES_MAX, ROWS_MAX, MISSED_MAX = 1, 3, 0.5, 60, 60, 200, 1000, 240
-
+RAW = dict(dividend_type="none", fill_data=False)
+BEAT_S, POLL_S, LOOK_S, LIST_S, TURN_S, MINUTE_S, PAUSE_S_MAX, CODES_MAX, ROWS_MAX, MISSED_MAX = 1, 3, 15, 3600, 0.5, 60, 60, 200, 1000, 240
 def options(words=None):
     p = argparse.ArgumentParser()
-    for name, value in (("connect", "127.0.0.1:7878"), ("token-file", "token.txt"), ("name", socket.gethostname()),
-                        ("codes", ""), ("sector", ""), ("volume", "lot"), ("tls-ca", "")):
-        p.add_argument("--" + name, default=value)
-    p.add_argument("--subscribe", action="store_true", help="besides polling; QMT allows some 50 to 300 codes")
+    for name, value in (("connect", "127.0.0.1:7878"), ("token-file", "token.txt"), ("name", socket.gethostname()), ("codes", ""),
+                        ("sector", ""), ("volume", "lot"), ("tls-ca", ""), ("subscribe-max", 50), ("hang-s-max", 300)):
+        p.add_argument("--" + name, default=value, type=type(value))
     return p.parse_args(words)
 def plain(value):
     value = value.item() if hasattr(value, "item") else value  # numpy's become Python's, NaN becomes null
@@ -23,127 +20,130 @@ def plain(value):
 def rows_of(frame, fields=FIELDS):
     names = [name for name in fields if frame is not None and len(frame) and name in frame]
     return [dict(zip(names, map(plain, row))) for row in zip(*[frame[name] for name in names])]
-
 class Agent(object):
     def __init__(self, xt, args):
-        self.xt, self.args, self.lock = xt, args, threading.Lock()
-        self.sock, self.pause, self.again, self.subs, self.swept_at = None, 1, 0, [], time.time()
+        self.xt, self.args, self.lock, self.moved = xt, args, threading.Lock(), time.monotonic()
+        self.sock, self.pause, self.again, self.subs, self.swept_at = None, 1, 0, {}, time.time()
+        threading.Thread(target=self.beats, daemon=True).start()
     def step(self, wait=0.2):  # whatever QMT or the network does: it begins again after a pause
+        self.moved = time.monotonic()
         try:
-            if self.sock is None and time.time() < self.again:
-                return time.sleep(wait)
-            self.sock is None and self.dial()
-            self.work(wait)
+            self.sock is None and time.time() >= self.again and self.dial()
+            self.work(wait) if self.sock else time.sleep(wait)
         except Exception as error:
             print(time.strftime("%H:%M:%S"), repr(error), flush=True)
-            with contextlib.suppress(OSError, AttributeError):
-                self.sock.shutdown(socket.SHUT_RDWR)  # close() alone would wait for the listening thread
             self.sock, self.again, self.pause = None, time.time() + self.pause, min(self.pause * 2, PAUSE_S_MAX)
+    def beats(self):  # none while a call of QMT does not return: the program ends, and its supervisor starts it again
+        while not time.sleep(BEAT_S):
+            hangs = time.monotonic() - self.moved > self.args.hang_s_max
+            with contextlib.suppress(OSError, AttributeError):
+                self.beat() if not hangs else hasattr(self.xt, "inside") or os._exit(1)
+    def offer(self):
+        self.listed, sector = time.time(), self.args.sector
+        with contextlib.suppress(Exception): sector and self.xt.download_sector_data()  # noqa: E701, not every QMT has it
+        return [code for code in self.args.codes.split(",") if code] or list(sector and self.xt.get_stock_list_in_sector(sector))
     def dial(self):
-        token, sector = open(self.args.token_file).read().strip(), self.args.sector
-        codes = [c for c in self.args.codes.split(",") if c] or list(sector and self.xt.get_stock_list_in_sector(sector))
-        assert codes or not sector, "QMT names no codes of " + sector
-        host, port = self.args.connect.rsplit(":", 1)
+        token, codes, (host, port) = open(self.args.token_file).read().strip(), self.offer(), self.args.connect.rsplit(":", 1)
         sock = socket.create_connection((host, port), timeout=30)
         if self.args.tls_ca:
             sock = ssl.create_default_context(cafile=self.args.tls_ca).wrap_socket(sock, server_hostname=host)
-        sock.settimeout(None)
-        self.sock, self.seq, self.over, self.jobs, self.todo = sock, 0, threading.Event(), queue.Queue(), []
-        self.codes, self.period, self.polled, self.sent, self.heard, self.swept = [], None, 0, {}, {}, None
-        self.send(t="hello", v=1, agent=self.args.name, session=os.urandom(8).hex(), token=token, api="xtdata",
-                  tz_offset_s=-time.timezone, unit={"volume": self.args.volume}, codes=codes)
-        threading.Thread(target=self.listen, args=(sock, self.over, self.jobs, self.heard), daemon=True).start()
-        threading.Thread(target=self.beats, args=(self.over,), daemon=True).start()
+        self.period, self.polled, self.began, self.heard, self.swept, self.whole, self.well = None, 0, 0, None, None, False, True
+        self.sock, self.seq, self.rest, self.todo, self.failed = sock, 0, b"", [], set()
+        self.send(t="hello", v=1, agent=self.args.name, session=os.urandom(8).hex(), token=token, codes=codes, unit={
+            "volume": self.args.volume}, api=getattr(self.xt, "inside", "xtdata"), tz_offset_s=-time.timezone)
     def send(self, **line):
         with self.lock:
             self.seq += 1
             self.sock.sendall((json.dumps(dict(line, seq=self.seq), allow_nan=False) + "\n").encode("utf-8"))
-    def listen(self, sock, over, jobs, heard):
-        with contextlib.suppress(OSError, ValueError):
-            for line in sock.makefile("r", encoding="utf-8"):
-                job = json.loads(line)
-                heard.update(ack=job["seq"]) if job["t"] == "ack" else jobs.put(job)
-        over.set()
-        jobs.put({"t": "bye", "reason": "the connection has ended"})
     def beat(self):
-        self.send(t="hb", now=int(time.time() * 1000), subs=len(self.codes), swept=self.swept)
-    def beats(self, over):
-        while not over.wait(BEAT_S):
-            self.beat()
-    def work(self, wait):
-        with contextlib.suppress(queue.Empty):
-            self.take(self.jobs.get(timeout=0.001 if self.todo else wait))
-        until = time.time() + TURN_S
-        while True:  # one security at a time, so that no poll waits for more than one download
-            if self.period and time.time() - self.polled >= POLL_S:
-                self.polled = time.time()
-                self.poll()
-            if not self.todo or time.time() >= until:
-                return
-            self.one(self.todo[0])
+        self.period and self.send(t="hb", now=int(time.time() * 1000), connected=self.well, swept=self.swept)
+    def hear(self, wait):
+        if select.select([self.sock], [], [], wait)[0]:
+            with self.lock:  # TLS is not for two threads at the same time
+                self.sock.settimeout(0.1)
+                with contextlib.suppress(socket.timeout):
+                    self.rest += self.sock.recv(1 << 16) or b'{"t":"bye","reason":"the connection has ended"}\n'
+                self.sock.settimeout(None)
+        *lines, self.rest = self.rest.split(b"\n")
+        [self.take(json.loads(line.decode("utf-8"))) for line in lines]
     def take(self, job):
         assert job["t"] != "bye", job["reason"]
+        self.heard = job.get("seq", self.heard)  # of an ack
+        job["t"] == "hist" and self.todo.append(dict(job, left=list(job["codes"]), rows=0))
         if job["t"] == "sub":
-            [self.xt.unsubscribe_quote(seq) for seq in self.subs]
-            self.codes, self.period, self.subs, self.sent, self.pause = job["codes"], job["period"], [], {}, 1
-        if job["t"] == "hist" or job["t"] == "sub" and self.args.subscribe:
-            self.todo.append(dict(job, left=list(job["codes"]), rows=0))
+            [self.xt.unsubscribe_quote(self.subs.popitem()[1]) for _ in list(self.subs)]
+            self.codes, self.period, self.start, self.sent = job["codes"], job["period"], job.get("start", ""), {}
+            self.most, self.began, self.pause = self.args.subscribe_max, 0, 1
+            self.todo = [other for other in self.todo if other["t"] == "hist"]
+    def work(self, wait):
+        until = self.hear(0 if self.todo else wait) or time.time() + TURN_S
+        while self.period:  # one security of each job in turn, so that no poll waits for more than one download
+            time.time() - self.polled >= POLL_S and self.poll()
+            if not self.todo or time.time() >= until: return  # noqa: E701
+            self.one(self.todo.pop(0))
     def one(self, job):
         if not job["left"]:
-            return self.todo.pop(0)["t"] == "hist" and self.send(t="done", req=job["req"], rows=job["rows"])
-        code, period, rows = job["left"].pop(0), job["period"], []
+            if job["t"] == "hist": return self.send(t="done", req=job["req"], rows=job["rows"])  # noqa: E701
+            self.swept_at, self.swept = (self.began, job["heard"]) if self.whole else (self.swept_at, self.swept)
+            return self.beat()  # which ack a whole look followed
+        code, period, _ = job["left"].pop(0), job["period"], self.todo.append(job)
+        try:  # what was never downloaded stays silent, and what is not subscribed is as old as its download
+            self.xt.download_history_data(code, period, job.get("start", ""), job.get("end", ""))
+            if job["t"] == "hist":
+                span = dict(RAW, start_time=job["start"], end_time=job["end"])
+                rows = rows_of(self.xt.get_market_data_ex(FIELDS, [code], period, **span).get(code))
+                job.get("refs") and self.refs(code)
+                self.bars(code, rows, "history", period, req=job["req"])
+                job["rows"] += len(rows)
+            else:
+                seq = self.xt.subscribe_quote(code, period=period, count=0) if len(self.subs) < self.most else 0
+                self.most = self.most if seq > 0 and not self.subs.update({code: seq}) else len(self.subs)
+                self.show([code])
+            self.failed.discard((job["t"], code))
+        except Exception as error:  # what fails twice holds up no look
+            self.whole = self.whole and (job["t"] == "hist" or (job["t"], code) in self.failed)
+            self.failed.add((job["t"], code))
+            self.send(t="err", req=job.get("req"), code=code, msg=repr(error)[:500])
+    def poll(self):  # all that is subscribed; every so often a look begins with it that downloads the others, one by one
+        self.polled = now = time.time()
+        live, slow = list(self.subs), [code for code in self.codes if code not in self.subs]
+        if now - self.began >= (LOOK_S if slow else 0) and all(job["t"] == "hist" for job in self.todo):
+            look = dict(t="look", left=slow, heard=self.heard, period=self.period, start=self.start)
+            self.began, self.whole, self.todo[:0] = now, True, [look]
         try:
-            if job["t"] == "sub":  # a period that was never downloaded stays silent
-                self.xt.download_history_data(code, period)
-                return self.subs.append(self.xt.subscribe_quote(code, period=period, count=0, callback=self.push))
-            self.xt.download_history_data(code, period, job["start"], job["end"])
-            rows = rows_of(self.read([code], period, start_time=job["start"], end_time=job["end"]).get(code))
-            job.get("refs") and self.refs(code)
+            [self.show(live[at:at + CODES_MAX]) for at in range(0, len(live), CODES_MAX)]
+            now - self.listed < LIST_S or self.send(t="codes", codes=self.offer())
+            self.well = True
         except Exception as error:
-            return self.send(t="err", req=job.get("req"), code=code, msg=repr(error)[:500])
-        self.bars(code, rows, "history", period, req=job["req"])
-        job["rows"] += len(rows)
-    def bars(self, code, rows, src, period, **more):
-        for at in range(0, len(rows), ROWS_MAX):
-            self.send(t="bars", src=src, code=code, period=period, rows=rows[at:at + ROWS_MAX], **more)
-    def read(self, codes, period, **span):
-        return self.xt.get_market_data_ex(FIELDS, codes, period, dividend_type="none", fill_data=False, **span)
+            self.well = self.whole = False
+            self.send(t="err", msg=repr(error)[:500])
+    def show(self, codes):  # as far back as the last whole look
+        missed = min(int(max(0, time.time() - self.swept_at) / MINUTE_S), MISSED_MAX)
+        for code, frame in self.xt.get_market_data_ex(FIELDS, codes, self.period, count=2 + missed, **RAW).items():
+            rows, before = rows_of(frame), self.sent.get(code) or [{}]
+            new = rows[-1:] and rows[-1].get("time") != before[-1].get("time")  # with the last of the one before
+            self.sent[code] = rows[-2:]
+            self.bars(code, [row for row in rows if new or row not in before], "live", self.period)
     def refs(self, code):
         known = self.xt.get_instrument_detail(code) or {}
         self.send(t="instrument", code=code, **{key: plain(known.get(name)) for key, name in DETAIL.items()})
         self.send(t="divid", code=code, rows=rows_of(self.xt.get_divid_factors(code), DIVID))
-    def push(self, data):
-        for code, rows in data.items():
-            self.bars(code, [{n: plain(row[n]) for n in FIELDS if n in row} for row in rows], "live", self.period)
-    def poll(self):  # one look at all, as far back as the last; the heartbeat after it says which ack it followed
-        began, heard, whole = time.time(), self.heard.get("ack"), True
-        missed = min(int(max(0, began - self.swept_at) / MINUTE_S), MISSED_MAX)
-        for at in range(0, len(self.codes), CODES_MAX):
-            try:
-                frames = self.read(self.codes[at:at + CODES_MAX], self.period, count=2 + missed)
-            except Exception as error:
-                frames, whole = {}, self.send(t="err", msg=repr(error)[:500])
-            for code, frame in frames.items():
-                rows, before = rows_of(frame), self.sent.get(code) or [{}]
-                new = rows[-1:] and rows[-1].get("time") != before[-1].get("time")  # with the last of the one before
-                self.sent[code] = rows[-2:]
-                self.bars(code, [row for row in rows if new or row not in before], "live", self.period)
-        if whole:
-            self.swept_at, self.swept = began, heard
-            self.beat()
-class Inside(object):
-    def __init__(self, context):  # the calls of xtdata by the big QMT's ContextInfo
-        self.get_stock_list_in_sector = context.get_stock_list_in_sector
-        self.get_instrument_detail = getattr(context, "get_instrumentdetail", lambda code: None)
-        self.get_divid_factors = lambda code: None  # there it is asked by day: the producer takes preClose
-        self.get_market_data_ex = lambda fields, codes, period, **call: context.get_market_data_ex(
-            fields, codes, period=period, subscribe=False, **call)
-        self.download_history_data = download_history_data  # noqa: F821, a name that it gives to strategies
+    def bars(self, code, rows, src, period, **more):
+        for at in range(0, len(rows), ROWS_MAX):
+            self.moved = time.monotonic()  # to wait for the network is not to hang
+            self.send(t="bars", src=src, code=code, period=period, rows=rows[at:at + ROWS_MAX], **more)
+def inside(context, live=set()):  # the calls of xtdata by the big QMT's ContextInfo
+    return argparse.Namespace(
+        inside="bigqmt", get_stock_list_in_sector=context.get_stock_list_in_sector, get_divid_factors=lambda code: None,
+        get_instrument_detail=getattr(context, "get_instrumentdetail", lambda code: None),
+        get_market_data_ex=lambda fields, codes, period, **call: context.get_market_data_ex(
+            fields, codes, period=period, subscribe=all((code, period) in live for code in codes), **call),
+        download_history_data=download_history_data,  # noqa: F821, a name that it gives to strategies
+        subscribe_quote=lambda code, period, count: live.add((code, period)) or 1, unsubscribe_quote=lambda seq: live.clear())
 def init(context):
-    global AGENT
-    AGENT = Agent(Inside(context), options(DEFAULTS))
+    init.agent = Agent(inside(context), options(DEFAULTS))
     context.run_time("turn", "1nSecond", "2020-01-01 00:00:00")
-turn = lambda _context: AGENT.step(0.01)  # noqa: E731
+turn = lambda _context: init.agent.step(0.01)  # noqa: E731
 if __name__ == "__main__":
     from xtquant import xtdata
     agent = Agent(xtdata, options())

@@ -1,7 +1,7 @@
 //! What is asked of agents, and in which order: minutes that are missing first, then days. Knows requests and whom they
 //! went to; must not know what becomes of the rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sqep::Symbol;
@@ -92,9 +92,15 @@ impl Asks {
         }
     }
 
-    /// Whether nothing is missing.
+    /// Whether everything has come, but for what is missing.
     pub fn is_done(&self) -> bool {
         self.bars.is_done() && self.days.is_done()
+    }
+
+    /// Securities of which something failed time and again, and what failed last.
+    pub fn missing(&self) -> BTreeMap<Symbol, String> {
+        let all = self.days.missing().iter().chain(self.bars.missing());
+        all.map(|(&symbol, why)| (symbol, why.clone())).collect()
     }
 
     /// What was not answered in time is asked again.
@@ -116,13 +122,13 @@ impl Asks {
         self.daily.give_up();
     }
 
-    /// The check of a day that is over, when nothing else is missing.
+    /// The check of a day that is over, when everything else has come.
     pub fn check_day(&mut self, symbols: &BTreeSet<Symbol>, board: &Board, now: NaiveDateTime) {
         if !is_over(now) || !self.bars.is_done() || !self.days.is_done() {
             return;
         }
         let day = now.date().and_time(chrono::NaiveTime::MIN);
-        match self.daily.step(symbols, board, now) {
+        match self.daily.step(symbols, &self.missing(), board, now) {
             Step::Nothing => {}
             Step::Days => {
                 let from = day - TimeDelta::days(self.days_back);

@@ -6,114 +6,24 @@
 //! the last push. A final bar goes out once. History is final as far as it was over when it was asked for, and what it
 //! says otherwise than before goes out again, as a later version.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta, Timelike};
-use sqep::{Kind, Reason, Refusal, Symbol, check::Finding, shanghai};
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use sqep::{Reason, Symbol, check::Finding, shanghai};
 
 pub use crate::line::State;
 use crate::{
     bar::Raw,
-    config::{Auction, QmtSettings},
-    day::{close_of, is_after_hours},
+    day::is_after_hours,
     line::{Forming, Line},
+    outcome::Outcome,
     protocol::{From, Odd, Row},
+    rules::Rules,
     units::VolUnit,
 };
 
 /// How far in the future the end of a bar may lie: a clock that is wrong would close everything to come.
 const AHEAD_MINUTES_MAX: i64 = 10;
-/// The status that QMT gives the last bar when a day is over.
-const CLOSED: f64 = 15.0;
-
-/// What a board knows of all securities alike.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// What the stream holds.
-    pub kind: Kind,
-    /// The bar of the opening auction.
-    pub auction: Auction,
-    /// After the end of a minute.
-    pub grace: TimeDelta,
-    /// After the close.
-    pub close_grace: TimeDelta,
-}
-
-impl Rules {
-    /// Those of a configuration.
-    pub fn new(kind: Kind, settings: &QmtSettings) -> Rules {
-        let seconds = |seconds| TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::from(u16::MAX)));
-        Rules {
-            kind,
-            auction: settings.auction,
-            grace: seconds(settings.grace_s),
-            close_grace: seconds(settings.close_grace_s),
-        }
-    }
-
-    pub(crate) fn minute(&self) -> bool {
-        matches!(self.kind, Kind::BarMinute(_))
-    }
-
-    /// When the bar of this label ends.
-    fn end(&self, wall: NaiveDateTime) -> NaiveDateTime {
-        if self.minute() { wall } else { close_of(wall.date()) }
-    }
-
-    fn grace(&self, end: NaiveDateTime, status: Option<f64>) -> TimeDelta {
-        let last = end == close_of(end.date()) && status != Some(CLOSED);
-        if last { self.close_grace } else { self.grace }
-    }
-
-    fn is_label(&self, wall: NaiveDateTime) -> bool {
-        match self.kind {
-            Kind::BarMinute(grid) => wall.second() == 0 && grid.is_label(wall.hour() * 60 + wall.minute()),
-            _ => true,
-        }
-    }
-}
-
-/// What came of rows.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Final bars, in the order in which they became so.
-    pub bars: Vec<Raw>,
-    /// Rows that are refused.
-    pub refused: Vec<Refusal>,
-    /// Rows that are no bars, or no longer.
-    pub skipped: BTreeMap<Reason, u64>,
-    /// Bars that were published with other values before.
-    pub corrected: u64,
-    /// Securities of which a row knew more than what went out: history must tell, from the first label to the last.
-    pub doubts: BTreeMap<Symbol, (NaiveDateTime, NaiveDateTime)>,
-}
-
-impl Outcome {
-    pub(crate) fn skip(&mut self, reason: Reason) {
-        *self.skipped.entry(reason).or_default() += 1;
-    }
-
-    /// History must tell what is right from a time on.
-    pub(crate) fn doubt(&mut self, symbol: Symbol, wall: NaiveDateTime) {
-        let (first, last) = self.doubts.entry(symbol).or_insert((wall, wall));
-        (*first, *last) = (wall.min(*first), wall.max(*last));
-    }
-
-    pub(crate) fn refuse(&mut self, symbol: Symbol, row: &Row, findings: Vec<Finding>) {
-        let raw = serde_json::to_string(row).unwrap_or_default();
-        self.refused.push(Refusal { row: 0, rows: 1, symbol: symbol.to_string(), findings, raw });
-    }
-
-    /// Whether nothing came of them yet.
-    pub fn is_empty(&self) -> bool {
-        self.bars.is_empty() && self.refused.is_empty() && self.skipped.is_empty()
-    }
-
-    /// Rows it stands for.
-    pub fn rows(&self) -> usize {
-        self.bars.len() + self.refused.len()
-    }
-}
 
 /// How a row came.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +44,8 @@ pub struct Board {
     rules: Rules,
     lines: HashMap<Symbol, Line>,
     forming: usize,
+    /// No bar that forms has an earlier label.
+    oldest: Option<NaiveDateTime>,
 }
 
 /// Why a row is no bar.
@@ -149,7 +61,7 @@ fn stop(reason: Reason, field: &str, value: String) -> Stop {
 impl Board {
     /// An empty board.
     pub fn new(rules: Rules) -> Board {
-        Board { rules, lines: HashMap::new(), forming: 0 }
+        Board { rules, lines: HashMap::new(), forming: 0, oldest: None }
     }
 
     /// Takes up a security where it was left.
@@ -161,6 +73,7 @@ impl Board {
             Some(Forming { row, unit, raw: raw_of(&row, symbol, unit).ok()?, heard: true })
         });
         self.forming += usize::from(line.forming.is_some());
+        self.oldest = older(self.oldest, line.forming);
     }
 
     /// Everything of a security up to a label was published by an earlier run; `print` is what that added up to. `today`:
@@ -184,6 +97,11 @@ impl Board {
     /// Label of the last final bar.
     pub fn mark(&self, symbol: Symbol) -> Option<NaiveDateTime> {
         self.lines.get(&symbol)?.mark
+    }
+
+    /// Label of the last bar that history settled: all before it since the mark came, too.
+    pub fn settled(&self, symbol: Symbol) -> Option<NaiveDateTime> {
+        self.lines.get(&symbol)?.settled
     }
 
     /// Shares of the bars of a day that went out; `None`: what an earlier run published is not known yet.
@@ -210,6 +128,7 @@ impl Board {
             line.settled(symbol, forming, &self.rules, out);
         }
         self.forming = self.forming + usize::from(line.forming.is_some()) - usize::from(before);
+        self.oldest = older(self.oldest, line.forming);
     }
 
     /// Refuses a row with a value that does not belong there.
@@ -265,13 +184,16 @@ impl Board {
     }
 
     /// Bars that are not final though their end and grace lie before `since`, with their labels.
-    pub fn over(&self, since: NaiveDateTime) -> Vec<(Symbol, NaiveDateTime)> {
+    pub fn over(&mut self, since: NaiveDateTime) -> Vec<(Symbol, NaiveDateTime)> {
         let mut over = Vec::new();
-        if self.forming == 0 {
+        let grace = self.rules.grace.min(self.rules.close_grace);
+        if self.forming == 0 || self.oldest.is_some_and(|oldest| self.rules.end(oldest) + grace > since) {
             return over;
         }
+        self.oldest = None;
         for (&symbol, line) in &self.lines {
             let Some(forming) = line.forming else { continue };
+            self.oldest = older(self.oldest, line.forming);
             let end = self.rules.end(forming.raw.wall);
             if end + self.rules.grace(end, forming.row.open_interest) <= since {
                 over.push((symbol, forming.raw.wall));
@@ -303,6 +225,12 @@ impl Board {
     pub fn forming(&self) -> usize {
         self.forming
     }
+}
+
+/// The earlier of a label and that of a bar which forms, where there is one.
+fn older(oldest: Option<NaiveDateTime>, forming: Option<Forming>) -> Option<NaiveDateTime> {
+    let label = forming.map(|forming| forming.raw.wall);
+    oldest.into_iter().chain(label).min()
 }
 
 /// The bar of a row, in shares.

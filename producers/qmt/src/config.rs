@@ -176,7 +176,7 @@ pub struct AgentSettings {
     pub lines_per_s_max: u64,
     /// Seconds until an agent must have said who it is.
     pub hello_s_max: u64,
-    /// Seconds without a whole line after which an agent counts as gone; it sends a heartbeat every 5.
+    /// Seconds without a whole line after which an agent counts as gone; it sends a heartbeat every second.
     pub silence_s_max: u64,
     /// Seconds of a session without a bar after which everything is subscribed again.
     pub stale_s_max: u64,
@@ -186,6 +186,8 @@ pub struct AgentSettings {
     pub request_codes_max: usize,
     /// Seconds until a request for history counts as failed and is made again.
     pub request_s_max: u64,
+    /// Seconds that a run with `--once` waits for an agent, from its start and from the moment the last one is gone.
+    pub once_patience_s_max: u64,
 }
 
 impl Default for AgentSettings {
@@ -206,6 +208,7 @@ impl Default for AgentSettings {
             history_days: 0,
             request_codes_max: 200,
             request_s_max: 120,
+            once_patience_s_max: 30,
         }
     }
 }

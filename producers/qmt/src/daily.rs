@@ -18,6 +18,14 @@ const PAUSES_S: [i64; 3] = [0, 60, 300];
 /// Securities told by name.
 const TOLD_MAX: usize = 10;
 
+/// Securities by name, with what failed; the first few of many.
+pub fn named(missing: &BTreeMap<Symbol, String>) -> String {
+    let names = missing.iter().take(TOLD_MAX).map(|(symbol, why)| format!("{symbol} ({why})"));
+    let more = missing.len().saturating_sub(TOLD_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    names.chain(more).collect::<Vec<_>>().join(", ")
+}
+
 /// When the bars of a day are final.
 pub fn is_over(now: NaiveDateTime) -> bool {
     now >= close_of(now.date()) + TimeDelta::seconds(AFTER_CLOSE_S)
@@ -46,7 +54,14 @@ pub enum Step {
 
 impl Daily {
     /// The next step; to be called when nothing that was asked for is missing.
-    pub fn step(&mut self, symbols: &BTreeSet<Symbol>, board: &Board, now: NaiveDateTime) -> Step {
+    /// `missing`: securities whose history failed time and again, and why.
+    pub fn step(
+        &mut self,
+        symbols: &BTreeSet<Symbol>,
+        missing: &BTreeMap<Symbol, String>,
+        board: &Board,
+        now: NaiveDateTime,
+    ) -> Step {
         if self.day != Some(now.date()) {
             *self = Daily { day: Some(now.date()), ..Daily::default() };
             return Step::Days;
@@ -56,6 +71,9 @@ impl Daily {
         }
         let differ = self.differ(board, now.date());
         self.tell(symbols, &differ);
+        if self.rounds == 0 && !missing.is_empty() {
+            warn!("end of day: QMT does not give {}", named(missing));
+        }
         let Some(&pause) = PAUSES_S.get(self.rounds).filter(|_| !differ.is_empty()) else {
             self.over = true;
             return Step::Nothing;

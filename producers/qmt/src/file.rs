@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, io, mem};
 
+use chrono::NaiveDateTime;
 use sqep::{
     Reason, Refusal,
     check::Finding,
@@ -21,8 +22,9 @@ use crate::{
     files::Input,
     format::{Decoded, Format},
     ledger::{Done, Told},
+    reading::Reading,
     records::{Place, Records, Row, Window},
-    survey::{Reading, Survey, survey},
+    survey::{Survey, survey},
     units::{QUANTA, finding},
 };
 
@@ -127,6 +129,11 @@ impl Bars {
         done.is_some_and(|done| done.records > 0) && !self.survey.known
     }
 
+    /// Records that wait until the file is written again, and when it was written last.
+    pub fn held(&self) -> (u64, NaiveDateTime) {
+        (if self.is_refused() { 0 } else { self.survey.held }, self.input.written())
+    }
+
     fn is_refused(&self) -> bool {
         self.standing != Standing::Sound
     }
@@ -195,6 +202,7 @@ impl Bars {
             size: self.input.size,
             changed_ns: self.input.changed_ns,
             records: self.at,
+            held: self.held().0,
             hash: self.hash.digest(),
             refused: self.is_refused(),
             told: self.told.filter(|_| self.is_refused()),

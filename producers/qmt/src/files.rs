@@ -12,7 +12,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use sqep::{Exchange, Symbol, symbol::Class};
+use chrono::NaiveDateTime;
+use sqep::{Exchange, Symbol, shanghai, symbol::Class};
 use tracing::warn;
 
 use crate::format::Format;
@@ -33,6 +34,14 @@ pub struct Input {
     pub size: u64,
     /// Nanoseconds since 1970 at which it was changed last.
     pub changed_ns: u64,
+}
+
+impl Input {
+    /// When it was written last, by the wall clock of Asia/Shanghai: nothing in it can know more than that moment did.
+    pub fn written(&self) -> NaiveDateTime {
+        let ms = i64::try_from(self.changed_ns / 1_000_000).unwrap_or(i64::MAX);
+        shanghai::wall(ms).unwrap_or(NaiveDateTime::MIN)
+    }
 }
 
 /// What was found.

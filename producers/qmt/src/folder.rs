@@ -7,12 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     marker::PhantomData,
+    mem,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::anyhow;
-use chrono::TimeDelta;
+use chrono::{NaiveDateTime, TimeDelta};
 use sqep::{Chunk, Cursors, Kind, Source, Symbol, app::Usage, record::Cell, symbol::Aliases};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -25,7 +26,7 @@ use crate::{
     files::{self, Input},
     format::Format,
     ledger::{self, Done},
-    survey::Reading,
+    reading::Reading,
 };
 
 /// What a folder source works with.
@@ -112,6 +113,35 @@ pub struct Summary {
     pub failed: usize,
     /// Files of securities that are not carried.
     pub passed_over: usize,
+    /// Rows that were not final when their file was written: they come when it is written again.
+    pub held: u64,
+}
+
+/// What the files of a look keep back.
+#[derive(Debug, Default)]
+struct Held {
+    files: usize,
+    rows: u64,
+    /// One of them, and when it was written.
+    example: Option<(Arc<str>, NaiveDateTime)>,
+}
+
+impl Held {
+    fn add(&mut self, origin: &Arc<str>, (rows, written): (u64, NaiveDateTime)) {
+        if rows > 0 {
+            self.files += 1;
+            self.rows += rows;
+            self.example.get_or_insert_with(|| (Arc::clone(origin), written));
+        }
+    }
+
+    fn tell(&self) {
+        let (Held { files, rows, .. }, Some((origin, written))) = (self, &self.example) else { return };
+        info!(
+            "{rows} rows of {files} files were not over when their file was written ({origin}: {written}); they are \
+             held back until it is written again"
+        );
+    }
 }
 
 /// Files in the order of their securities.
@@ -121,6 +151,7 @@ pub struct FolderSource<R> {
     ledger: BTreeMap<Symbol, Done>,
     queue: VecDeque<Input>,
     open: Option<(Arc<str>, Symbol, Bars)>,
+    held: Held,
     idle: bool,
     summary: Summary,
     record: PhantomData<R>,
@@ -135,6 +166,7 @@ impl<R: Bar> FolderSource<R> {
             ledger: BTreeMap::new(),
             queue: VecDeque::new(),
             open: None,
+            held: Held::default(),
             idle: false,
             summary: Summary::default(),
             record: PhantomData,
@@ -160,10 +192,19 @@ impl<R: Bar> FolderSource<R> {
         let (known, news): (Vec<Input>, Vec<Input>) = found.files.into_values().partition(|input| {
             self.ledger.get(&input.symbol).is_some_and(|done| done.covers(input, &read_as))
         });
+        let waits = known.iter().filter_map(|input| Some(self.ledger.get(&input.symbol)?.held));
+        self.summary.held = waits.sum();
         self.summary.failed += found.failed.len();
         (self.summary.unchanged, self.summary.passed_over) = (known.len(), found.passed_over);
         self.queue = news.into();
         Ok(())
+    }
+
+    /// Everything that was found is read: says once what is held back of it.
+    fn end_look(&mut self) {
+        let held = mem::take(&mut self.held);
+        held.tell();
+        self.summary.held += held.rows;
     }
 
     fn wanted(&self) -> String {
@@ -187,6 +228,7 @@ impl<R: Bar> FolderSource<R> {
                 if bars.is_anew(done) {
                     info!("{origin} was written anew: its bars go out again, as later versions");
                 }
+                self.held.add(&origin, bars.held());
                 self.open = Some((origin, symbol, bars));
             }
             Ok(None) => info!("{origin} is empty: nothing was downloaded into it yet"),
@@ -246,7 +288,7 @@ impl<R: Bar> Source for FolderSource<R> {
 
     async fn open(&mut self, cursors: &Cursors) -> anyhow::Result<()> {
         self.ledger = ledger::read(cursors, self.plan.source());
-        (self.open, self.idle) = (None, false);
+        (self.open, self.held, self.idle) = (None, Held::default(), false);
         self.look()
     }
 
@@ -261,15 +303,17 @@ impl<R: Bar> Source for FolderSource<R> {
             }
             if let Some(input) = self.queue.pop_front() {
                 self.begin(input);
-            } else if self.plan.once {
+                continue;
+            }
+            self.end_look();
+            if self.plan.once {
                 return Ok(None);
             } else if !self.idle {
                 self.idle = true;
                 return Ok(Some(Chunk::empty(self.plan.source())));
-            } else {
-                sleep(self.plan.rescan).await;
-                self.look()?;
             }
+            sleep(self.plan.rescan).await;
+            self.look()?;
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! As long as a security's history is asked for, it is behind: its stored mark stays where it is, so that a crash asks
 //! again. A request under way is never forgotten for a new plan: a download that takes long would be begun anew for ever.
+//! What fails time and again is missing: it is asked for now and then, apart from the others, and nobody waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,22 +16,52 @@ use crate::protocol::{Done, Period, Reply};
 /// Pause before a request is made again; doubled each time.
 const PAUSE_FIRST_S: i64 = 5;
 const PAUSE_S_MAX: i64 = 300;
+/// How often a security may fail before it is missing.
+const TRIES_MAX: u32 = 6;
+/// Pause before one is asked for again at which agents end or fall silent.
+const PAUSE_LOST_S: i64 = 1_800;
+/// Missing securities that are told by name.
+const TOLD_MAX: usize = 10;
 /// How often the patience with a request is doubled at most.
 const PATIENCE_DOUBLED_MAX: u32 = 4;
+/// How often a request is halved at most.
+const LOST_MAX: u32 = 16;
 /// How often an answer without a row is doubted: it may mean that nothing was downloaded.
 const EMPTY_MAX: u32 = 2;
 /// Requests whose time is remembered, for answers that come late.
 const TIMES_MAX: usize = 256;
 /// How QMT writes times.
-const FORM: &str = "%Y%m%d%H%M%S";
+pub(crate) const FORM: &str = "%Y%m%d%H%M%S";
 
 /// From when on a security's bars are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Want {
     start: NaiveDateTime,
+    /// How often it failed or came short.
     tries: u32,
+    /// How often the whole request was lost: each time it is made with half as many, so that whoever stops an agent ends up
+    /// alone.
+    lost: u32,
     empty: u32,
     not_before: NaiveDateTime,
+}
+
+impl Want {
+    fn new(start: NaiveDateTime, not_before: NaiveDateTime) -> Want {
+        Want { start, tries: 0, lost: 0, empty: 0, not_before }
+    }
+
+    fn is_missing(&self) -> bool {
+        self.tries >= TRIES_MAX
+    }
+
+    /// After it failed once more.
+    fn failed(self, lost: bool, now: NaiveDateTime) -> Want {
+        let pause = PAUSE_FIRST_S.saturating_mul(1 << self.tries.min(10)).min(PAUSE_S_MAX);
+        let want = Want { tries: self.tries.saturating_add(1), lost: self.lost + u32::from(lost), ..self };
+        let pause = if want.lost >= TRIES_MAX { PAUSE_LOST_S } else { pause };
+        Want { not_before: now + TimeDelta::seconds(pause), ..want }
+    }
 }
 
 /// A request that was made.
@@ -44,7 +75,9 @@ struct Asked {
     wants: BTreeMap<Symbol, Want>,
     /// Rows of each security, as far as they came.
     counts: BTreeMap<Symbol, u64>,
-    failed: BTreeSet<Symbol>,
+    /// Up to which label they are settled.
+    settled: BTreeMap<Symbol, NaiveDateTime>,
+    failed: BTreeMap<Symbol, String>,
 }
 
 /// From when on, and not before when.
@@ -80,6 +113,8 @@ pub struct Gaps {
     behind: BTreeSet<Symbol>,
     times: BTreeMap<u64, NaiveDateTime>,
     empty: usize,
+    /// What failed last of securities that are missing.
+    missing: BTreeMap<Symbol, String>,
 }
 
 impl Gaps {
@@ -96,6 +131,7 @@ impl Gaps {
             behind: BTreeSet::new(),
             times: BTreeMap::new(),
             empty: 0,
+            missing: BTreeMap::new(),
         }
     }
 
@@ -118,7 +154,7 @@ impl Gaps {
             again.not_before = not_before.max(again.not_before);
             return;
         }
-        let want = self.wants.entry(symbol).or_insert(Want { start, tries: 0, empty: 0, not_before });
+        let want = self.wants.entry(symbol).or_insert(Want::new(start, not_before));
         want.start = want.start.min(start);
         want.not_before = want.not_before.max(not_before);
     }
@@ -131,11 +167,16 @@ impl Gaps {
     pub fn gone(&mut self, agent: u64, now: NaiveDateTime) {
         let gone: Vec<u64> =
             self.asked.iter().filter(|(_, asked)| asked.agent == agent).map(|(&req, _)| req).collect();
-        self.wants.values_mut().for_each(|want| want.not_before = now);
+        self.wants.values_mut().filter(|want| !want.is_missing()).for_each(|want| want.not_before = now);
         for req in gone {
             let Some(asked) = self.asked.remove(&req) else { continue };
-            for (symbol, want) in asked.wants {
-                self.put(symbol, Want { not_before: now, ..want });
+            for (symbol, want) in self.rest(asked) {
+                let want = want.failed(true, now);
+                if want.is_missing() {
+                    self.put(symbol, want, "the agent was gone each time");
+                } else {
+                    self.put(symbol, Want { not_before: now, ..want }, "");
+                }
             }
         }
     }
@@ -145,6 +186,7 @@ impl Gaps {
         self.wants.clear();
         self.asked.clear();
         self.again.clear();
+        self.missing.clear();
     }
 
     /// Whether a security's history is still asked for.
@@ -152,9 +194,15 @@ impl Gaps {
         self.behind.contains(&symbol)
     }
 
-    /// Whether nothing is wanted any more.
+    /// Whether nothing is wanted any more but what is missing.
     pub fn is_done(&self) -> bool {
-        self.wants.is_empty() && self.asked.is_empty()
+        let asked = self.asked.values().flat_map(|asked| asked.wants.values());
+        self.wants.values().chain(asked).all(Want::is_missing)
+    }
+
+    /// Securities whose history failed time and again, and what failed last.
+    pub fn missing(&self) -> &BTreeMap<Symbol, String> {
+        &self.missing
     }
 
     /// Whether an agent has a request of ours.
@@ -177,26 +225,41 @@ impl Gaps {
         if self.is_busy(agent) {
             return None;
         }
-        let mut ready: Vec<(NaiveDateTime, Symbol)> = self
+        let mut ready: Vec<(bool, NaiveDateTime, u32, Symbol)> = self
             .wants
             .iter()
             .filter(|(_, want)| want.not_before <= now)
-            .map(|(&symbol, want)| (want.start, symbol))
+            .map(|(&symbol, want)| (want.is_missing(), want.start, want.lost, symbol))
             .collect();
         ready.sort_unstable();
-        let &(start, _) = ready.first()?;
-        // Who misses a minute does not wait for who misses days.
-        ready.retain(|(other, _)| other.date() == start.date());
-        ready.truncate(self.codes_max);
-        let wants: BTreeMap<Symbol, Want> =
-            ready.into_iter().filter_map(|(_, symbol)| Some((symbol, self.wants.remove(&symbol)?))).collect();
+        let &(missing, start, lost, _) = ready.first()?;
+        // Who misses a minute does not wait for who misses days, nor anybody for what fails each time. What is repeated of
+        // today is known to be a repetition; of a day before, nobody remembers it.
+        let alike = |other: &(bool, NaiveDateTime, u32, Symbol)| {
+            let today = start.date() == now.date() && other.1.date() == start.date();
+            other.0 == missing && other.2 == lost && (today || other.1 == start)
+        };
+        ready.retain(alike);
+        ready.truncate((self.codes_max >> lost.min(LOST_MAX)).max(1));
+        let wants: BTreeMap<Symbol, Want> = ready
+            .into_iter()
+            .filter_map(|(.., symbol)| Some((symbol, self.wants.remove(&symbol)?)))
+            .collect();
         let req = numbers.next();
         let codes = wants.keys().map(ToString::to_string).collect();
         let tries = wants.values().map(|want| want.tries).max().unwrap_or(0).min(PATIENCE_DOUBLED_MAX);
         let patience = self.patience * (1 << tries);
-        let (counts, failed) = (BTreeMap::new(), BTreeSet::new());
-        let asked =
-            Asked { agent, at: now, deadline: now + patience, patience, rows: 0, wants, counts, failed };
+        let asked = Asked {
+            agent,
+            at: now,
+            deadline: now + patience,
+            patience,
+            rows: 0,
+            wants,
+            counts: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        };
         self.asked.insert(req, asked);
         self.times.insert(req, now);
         while self.times.len() > TIMES_MAX {
@@ -211,6 +274,26 @@ impl Gaps {
             download: true,
             refs: self.refs,
         })
+    }
+
+    /// Rows of a security came for a request, the last of them settled at this label. If the rest is cut off, only the rest is
+    /// asked for again.
+    pub fn settled(&mut self, req: u64, symbol: Symbol, last: NaiveDateTime) {
+        if let Some(asked) = self.asked.get_mut(&req) {
+            asked.settled.insert(symbol, last);
+        }
+    }
+
+    /// What is still wanted of a request that was cut off.
+    fn rest(&self, asked: Asked) -> BTreeMap<Symbol, Want> {
+        let step = if self.period == Period::Day { TimeDelta::days(1) } else { TimeDelta::minutes(1) };
+        let Asked { mut wants, settled, .. } = asked;
+        for (symbol, last) in settled {
+            if let Some(want) = wants.get_mut(&symbol).filter(|want| want.start <= last) {
+                *want = Want { tries: 0, lost: 0, start: last + step, ..*want };
+            }
+        }
+        wants
     }
 
     /// Rows came for a request; as long as something does, it is not overdue.
@@ -235,22 +318,23 @@ impl Gaps {
         let Some(asked) = self.asked.remove(&done.req) else { return Vec::new() };
         if asked.rows != done.rows {
             warn!("{} rows came of {} that an agent sent: asking again", asked.rows, done.rows);
-            self.again(asked.wants, now);
+            self.again(asked.wants, "not all rows came", now);
             return Vec::new();
         }
         let mut caught_up = Vec::new();
         for (symbol, mut want) in asked.wants {
             let none = asked.counts.get(&symbol).is_none_or(|&rows| rows == 0);
-            let failed = asked.failed.contains(&symbol);
+            let failed = asked.failed.get(&symbol);
             let doubted = none && expects(symbol, want.start, asked.at);
-            if failed || doubted && want.empty < EMPTY_MAX {
-                want.empty += u32::from(!failed);
-                self.again(BTreeMap::from([(symbol, want)]), now);
+            if failed.is_some() || doubted && want.empty < EMPTY_MAX {
+                want.empty += u32::from(failed.is_none());
+                self.put(symbol, want.failed(false, now), failed.map_or("no row came", String::as_str));
                 continue;
             }
             self.empty += usize::from(doubted);
+            self.missing.remove(&symbol);
             if let Some(Again { start, not_before }) = self.again.remove(&symbol) {
-                self.put(symbol, Want { start, tries: 0, empty: 0, not_before });
+                self.put(symbol, Want::new(start, not_before), "");
             } else {
                 self.behind.remove(&symbol);
                 caught_up.push(symbol);
@@ -264,10 +348,10 @@ impl Gaps {
         let Some(asked) = self.asked.get_mut(&req) else { return };
         if let Some(symbol) = symbol {
             asked.deadline = now + asked.patience;
-            asked.failed.insert(symbol);
+            asked.failed.insert(symbol, why.to_owned());
         } else if let Some(asked) = self.asked.remove(&req) {
             warn!("history did not come: {why}; asking again");
-            self.again(asked.wants, now);
+            self.again(self.rest(asked), why, now);
         }
     }
 
@@ -280,15 +364,25 @@ impl Gaps {
         }
     }
 
-    fn again(&mut self, wants: BTreeMap<Symbol, Want>, now: NaiveDateTime) {
+    /// A whole request is lost.
+    fn again(&mut self, wants: BTreeMap<Symbol, Want>, why: &str, now: NaiveDateTime) {
         for (symbol, want) in wants {
-            let pause = PAUSE_FIRST_S.saturating_mul(1 << want.tries.min(10)).min(PAUSE_S_MAX);
-            let not_before = now + TimeDelta::seconds(pause);
-            self.put(symbol, Want { tries: want.tries + 1, not_before, ..want });
+            self.put(symbol, want.failed(true, now), why);
         }
     }
 
-    fn put(&mut self, symbol: Symbol, mut want: Want) {
+    fn put(&mut self, symbol: Symbol, mut want: Want, why: &str) {
+        if want.is_missing() && self.missing.insert(symbol, why.to_owned()).is_none() {
+            match self.missing.len() {
+                ..=TOLD_MAX => {
+                    warn!("the history of {symbol} has failed {TRIES_MAX} times, {why}: it is missing");
+                }
+                count if count.is_power_of_two() => {
+                    warn!("the history of {count} securities is missing: {why}");
+                }
+                _ => {}
+            }
+        }
         if let Some(Again { start, not_before }) = self.again.remove(&symbol) {
             want.start = want.start.min(start);
             want.not_before = want.not_before.max(not_before);

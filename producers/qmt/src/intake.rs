@@ -19,9 +19,11 @@ use tracing::warn;
 
 use crate::{
     bar::Bar,
-    board::{Board, Came, Outcome, Rules},
+    board::{Board, Came},
     config::{AliasChoice, QmtSettings},
+    outcome::Outcome,
     protocol::{Bars, Period},
+    rules::Rules,
     units::VolUnit,
 };
 

@@ -20,6 +20,9 @@ pub struct Done {
     pub changed_ns: u64,
     /// Records that were handed over, from the first.
     pub records: u64,
+    /// Records that are not final before the file is written again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// Hash of the bytes of these records: tells a file that grew from one that was written anew.
     pub hash: u64,
     /// Whether the rest was refused as a whole.
@@ -49,8 +52,13 @@ impl Done {
         let record = u64::try_from(input.format.record_bytes()).unwrap_or(1);
         let whole = input.size.saturating_sub(header) / record;
         let same = (self.size, self.changed_ns) == (input.size, input.changed_ns);
-        same && self.read_as == read_as && (self.refused || self.records >= whole)
+        same && self.read_as == read_as && (self.refused || self.records + self.held >= whole)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The name of a file's field.

@@ -13,10 +13,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     bar::Raw,
-    board::{Outcome, Rules},
-    config::Auction,
     day::{Folded, fold, is_auction},
+    outcome::Outcome,
     protocol::Row,
+    rules::Rules,
     units::{Judge, VolUnit},
 };
 
@@ -82,9 +82,13 @@ pub(crate) struct Line {
     /// The last day that had a bar, and the bars of it that went out: minute of the day, hash, shares.
     day: NaiveDate,
     sent: BTreeMap<u16, (u64, f64)>,
+    /// Tells days apart of which other bars went out, whatever their order.
+    print: u64,
     judge: Judge,
     opening: Opening,
     floor: Option<Floor>,
+    /// Label of the last bar that history settled, of those after what was published by an earlier run.
+    pub(crate) settled: Option<NaiveDateTime>,
     /// A row of a bar that is out and knew more than it, as far as that was told.
     doubt: Option<(NaiveDateTime, f64)>,
     /// The last row that was refused.
@@ -112,7 +116,7 @@ impl Line {
         let Opening { auction, first, .. } = &self.opening;
         let print = match &self.floor {
             Some(floor) => floor.print,
-            None => self.mark.filter(|mark| mark.date() == self.day).map(|_| self.print()),
+            None => self.mark.filter(|mark| mark.date() == self.day).map(|_| self.print),
         };
         State {
             mark: self.mark,
@@ -123,9 +127,11 @@ impl Line {
         }
     }
 
-    /// Tells days apart of which other bars went out, whatever their order.
-    fn print(&self) -> u64 {
-        self.sent.iter().fold(0, |print, (&minute, &(hash, _))| print ^ marked(minute, hash))
+    /// Remembers a bar that goes out, and says which hash it had before.
+    fn send(&mut self, minute: u16, hash: u64, shares: f64) -> Option<u64> {
+        let before = self.sent.insert(minute, (hash, shares)).map(|(before, _)| before);
+        self.print ^= marked(minute, hash) ^ before.map_or(0, |before| marked(minute, before));
+        before
     }
 
     /// Shares of the bars of a day that went out; `None`: what an earlier run published is not known yet.
@@ -189,6 +195,11 @@ impl Line {
             self.forming = None;
             out.skip(Reason::Superseded);
         }
+        let wall = bar.raw.wall;
+        let published = self.floor.as_ref().is_some_and(|floor| wall <= floor.mark);
+        if !published && !rules.waits(wall) {
+            self.settled = Some(wall);
+        }
         self.finish(symbol, bar, rules, out);
     }
 
@@ -203,15 +214,14 @@ impl Line {
             return;
         }
         self.enter(day);
-        let folds = rules.auction == Auction::Fold && rules.minute();
         // An auction that waits is asked for again after a restart.
-        if !(folds && is_auction(raw.wall)) {
+        if !rules.waits(raw.wall) {
             self.mark = self.mark.max(Some(raw.wall));
         }
         let hash = hash_of(&raw);
         if day == self.day {
-            match self.sent.insert(minute_of(raw.wall), (hash, raw.vol)) {
-                Some((before, _)) if before == hash => return out.skip(Reason::Duplicate),
+            match self.send(minute_of(raw.wall), hash, raw.vol) {
+                Some(before) if before == hash => return out.skip(Reason::Duplicate),
                 Some(_) => out.corrected += 1,
                 None => {}
             }
@@ -219,13 +229,14 @@ impl Line {
         if let Some(finding) = self.judge.see(symbol.class(), raw.turnover(), bar.unit) {
             return out.refuse(symbol, &bar.row, vec![finding]);
         }
-        if folds { self.fold(bar, out) } else { out.bars.push(raw) }
+        if rules.folds() { self.fold(bar, out) } else { out.bars.push(raw) }
     }
 
     fn enter(&mut self, day: NaiveDate) {
         if day > self.day {
             self.day = day;
             self.sent.clear();
+            self.print = 0;
             self.judge = Judge::default();
         }
     }
@@ -265,7 +276,7 @@ impl Line {
                 continue;
             }
             self.enter(mark.date());
-            self.sent.insert(minute, (hash_of(&bar.raw), bar.raw.vol));
+            self.send(minute, hash_of(&bar.raw), bar.raw.vol);
             drop(self.judge.see(symbol.class(), bar.raw.turnover(), bar.unit));
             self.remember(bar, rules);
             out.skip(Reason::Duplicate);
@@ -275,7 +286,7 @@ impl Line {
     /// A part of an opening that an earlier run published.
     fn remember(&mut self, bar: Forming, rules: &Rules) {
         let wall = bar.raw.wall;
-        if rules.auction != Auction::Fold || !is_opening(wall) {
+        if !rules.folds() || !is_opening(wall) {
             return;
         }
         if self.opening.day != wall.date() {

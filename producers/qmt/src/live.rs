@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use chrono::{NaiveDateTime, TimeDelta};
-use sqep::{Calendar, Chunk, Cursors, Kind, Source, Symbol};
+use anyhow::Context;
+use chrono::{NaiveDateTime, NaiveTime, TimeDelta};
+use sqep::{Calendar, Chunk, Cursors, Kind, Source, Symbol, meter::Meters, shanghai};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -28,14 +28,16 @@ use crate::{
     clock::Clock,
     config::{AgentSettings, AliasChoice, QmtSettings},
     desk::Desk,
+    gaps::FORM,
     intake::Intake,
     listen::{Agent, Event},
-    protocol::{Bars, Done, Message, Period, Reply},
-    session::Bye,
+    protocol::{Bars, Done, Period, Reply},
     sweeps::Sweeps,
     units::VolUnit,
 };
 
+mod door;
+mod health;
 mod upkeep;
 
 /// How often the clock is looked at when nothing comes.
@@ -48,8 +50,6 @@ const ROWS_MAX: usize = 8_192;
 const APART_MAX: Duration = Duration::from_secs(10);
 /// Days that no security is older than: all its day bars.
 const LISTED_DAYS_MAX: i64 = 45 * 366;
-/// How long a run with `--once` waits for an agent.
-const ONCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an agent source works with.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub struct LivePlan {
     pub once: bool,
     /// The wall clock.
     pub clock: Clock,
+    /// Where it is told whether less comes than should.
+    pub meters: Meters,
     /// Where days go, if they are wanted.
     pub desk: Option<Desk>,
 }
@@ -91,10 +93,17 @@ pub struct LiveSource<R> {
     closed: NaiveDateTime,
     last_bar: NaiveDateTime,
     rows: u64,
-    /// Whether QMT has its server, as far as the agent can tell.
-    connected: bool,
+    /// Agents whose QMT does not answer them.
+    cut_off: BTreeSet<u64>,
+    /// Whether no bar came for too long of a session.
+    silent: bool,
+    /// Why less comes than should.
+    wrong: Option<&'static str>,
+    /// Failures that were told.
+    troubles: BTreeSet<(String, String)>,
     idle: bool,
-    started: Option<Instant>,
+    /// Since when there is no agent, if there is none.
+    alone: Instant,
     /// When it was last read.
     looked: Option<Instant>,
     came: bool,
@@ -118,94 +127,18 @@ impl<R: Bar> LiveSource<R> {
             closed: NaiveDateTime::default(),
             last_bar: plan.clock.now(),
             rows: 0,
-            connected: true,
+            cut_off: BTreeSet::new(),
+            silent: false,
+            wrong: None,
+            troubles: BTreeSet::new(),
             idle: false,
-            started: None,
+            alone: Instant::now(),
             looked: None,
             came: false,
             origin: "agent".into(),
             plan,
             events,
         })
-    }
-
-    /// Takes what happened.
-    fn take(&mut self, event: Event) {
-        let now = self.plan.clock.now();
-        match event {
-            Event::Came(agent) => self.came(agent, now),
-            Event::Gone { id } => {
-                let Some(agent) = self.agents.remove(&id) else { return };
-                warn!("agent {} is gone", agent.name);
-                // Its last pushes may be missing.
-                self.intake.board.forget(&mut self.intake.outcome);
-                self.sweeps.gone(id);
-                self.asks.gone(id, now);
-                self.ask(now);
-            }
-            Event::Said { id, message, .. } => self.said(id, message, now),
-        }
-    }
-
-    fn came(&mut self, agent: Agent, now: NaiveDateTime) {
-        self.came = true;
-        let id = agent.id;
-        self.agents.insert(id, agent);
-        if self.symbols().is_empty() {
-            warn!("no securities are named: set qmt.codes, or let the agent offer some");
-            if let Some(agent) = self.agents.remove(&id) {
-                agent.say(Reply::bye(&Bye::Codes.to_string()));
-            }
-            return;
-        }
-        self.last_bar = now;
-        self.subscribe();
-        self.ask(now);
-    }
-
-    fn said(&mut self, id: u64, message: Message, now: NaiveDateTime) {
-        let Some(agent) = self.agents.get(&id) else { return };
-        match message {
-            Message::Bars(bars) => {
-                let unit = agent.unit;
-                self.bars(&bars, unit, now);
-            }
-            Message::Done(done) => self.done(done, now),
-            Message::Failed(failed) => {
-                warn!("agent {}: {} {}", agent.name, failed.code.as_deref().unwrap_or_default(), failed.msg);
-                let symbol = failed.code.as_deref().map(|code| self.intake.symbol(code));
-                match (failed.req, symbol) {
-                    (None, _) | (_, Some(Err(_))) => {}
-                    (Some(req), symbol) => {
-                        self.asks.failed(req, symbol.and_then(Result::ok), &failed.msg, now);
-                    }
-                }
-            }
-            Message::Beat(beat) => {
-                if self.connected && !beat.connected {
-                    warn!("agent {}: QMT has lost its server: degraded", agent.name);
-                }
-                self.connected = beat.connected;
-                self.sweeps.acked(id, beat.seq, now);
-                agent.say(Reply::Ack { seq: beat.seq });
-                if let Some(ack) = beat.swept {
-                    self.sweeps.swept(id, ack);
-                }
-            }
-            Message::Odd { why, raw } => self.intake.unread(0, raw.as_bytes(), &why),
-            Message::Unknown(name) => self.intake.tell(&format!("lines of type {name:?}")),
-            Message::Instrument(told) => {
-                if let (Some(desk), Ok(symbol)) = (&mut self.desk, self.intake.symbol(&told.code)) {
-                    desk.instrument(symbol, &told);
-                }
-            }
-            Message::Divid(told) => {
-                if let (Some(desk), Ok(symbol)) = (&mut self.desk, self.intake.symbol(&told.code)) {
-                    desk.divid(symbol, &told);
-                }
-            }
-            Message::Hello(_) => {}
-        }
     }
 
     fn bars(&mut self, bars: &Bars, unit: VolUnit, now: NaiveDateTime) {
@@ -222,11 +155,24 @@ impl<R: Bar> LiveSource<R> {
             }
             return;
         }
-        self.last_bar = now;
+        (self.last_bar, self.silent) = (now, false);
         self.rows += u64::try_from(bars.rows.len()).unwrap_or(0);
         // Rows of which nobody knows when they were asked for may have grown since, all of them.
         let asked = bars.req.and_then(|req| self.asks.bars.asked_at(req)).unwrap_or(NaiveDateTime::MIN);
         self.intake.asked(bars, unit, Some(now), Some(asked));
+        if let (Some(symbol), Some(req)) = (symbol, bars.req) {
+            self.settle(req, symbol, bars, asked);
+        }
+    }
+
+    /// Remembers how far a request got. What is only kept to be held against an earlier run is asked for again.
+    fn settle(&mut self, req: u64, symbol: Symbol, bars: &Bars, asked: NaiveDateTime) {
+        let board = &self.intake.board;
+        let walls = bars.rows.good.iter().filter_map(|row| shanghai::wall(row.time));
+        let last = walls.filter(|&wall| board.final_at(wall) <= asked).max();
+        if let Some(last) = last.filter(|last| board.shares(symbol, last.date()).is_some()) {
+            self.asks.bars.settled(req, symbol, last);
+        }
     }
 
     fn done(&mut self, done: Done, now: NaiveDateTime) {
@@ -253,6 +199,8 @@ impl<R: Bar> LiveSource<R> {
         for agent in std::mem::take(&mut self.agents).into_values() {
             agent.end();
         }
+        (self.alone, self.silent) = (Instant::now(), false);
+        self.cut_off.clear();
         self.intake.board.forget(&mut self.intake.outcome);
         self.sweeps = Sweeps::default();
         self.asks.give_up();
@@ -276,10 +224,12 @@ impl<R: Bar> LiveSource<R> {
         symbols
     }
 
-    fn subscribe(&mut self) {
+    fn subscribe(&mut self, now: NaiveDateTime) {
+        let start = now.date().and_time(NaiveTime::MIN).format(FORM).to_string();
         let codes: Vec<String> = self.symbols().iter().map(ToString::to_string).collect();
         for agent in self.agents.values() {
-            agent.say(Reply::Sub { codes: codes.clone(), period: self.intake.period });
+            let (codes, start) = (codes.clone(), start.clone());
+            agent.say(Reply::Sub { codes, period: self.intake.period, start });
         }
     }
 
@@ -289,10 +239,11 @@ impl<R: Bar> LiveSource<R> {
         changed.append(&mut self.caught_up);
         let mut cursor = Vec::new();
         for symbol in changed {
-            if self.asks.bars.is_behind(symbol) {
-                continue;
-            }
-            let State { mark, print, .. } = self.intake.board.state(symbol);
+            let State { mark, print, .. } = if self.asks.bars.is_behind(symbol) {
+                self.past(symbol)
+            } else {
+                self.intake.board.state(symbol)
+            };
             let state = State { mark, print, ..State::default() };
             if mark.is_some() && self.stored.get(&symbol) != Some(&state) {
                 self.stored.insert(symbol, state);
@@ -307,6 +258,15 @@ impl<R: Bar> LiveSource<R> {
         cursor.push((format!("rows:{}", self.intake.period), Some(self.rows.to_string())));
         chunk.cursor = cursor;
         Some(chunk)
+    }
+
+    /// What is done of a security whose history is still coming: of days before today, all up to the last bar that came.
+    fn past(&self, symbol: Symbol) -> State {
+        let today = self.plan.clock.now().date().and_time(NaiveTime::MIN);
+        let stored = self.stored.get(&symbol).and_then(|state| state.mark);
+        let settled = self.intake.board.settled(symbol).map(|mark| mark.min(today - TimeDelta::minutes(1)));
+        let mark = settled.filter(|_| settled > stored);
+        State { mark, ..State::default() }
     }
 
     /// Takes what is at hand; `false`: the door is closed for good.
@@ -347,7 +307,6 @@ impl<R: Bar> Source for LiveSource<R> {
             }
         }
         info!("{} securities have a mark", self.stored.len());
-        self.started.get_or_insert_with(Instant::now);
         self.looked = None;
         self.part();
         Ok(())
@@ -369,10 +328,7 @@ impl<R: Bar> Source for LiveSource<R> {
             if !open || (self.plan.once && self.came && self.asks.is_done() && !self.agents.is_empty()) {
                 return Ok(None);
             }
-            let waited = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-            if self.plan.once && !self.came && waited > ONCE_PATIENCE {
-                bail!("no agent came within {ONCE_PATIENCE:?}: start it, or leave out --once");
-            }
+            self.patience()?;
             if !self.idle {
                 self.idle = true;
                 return Ok(Some(Chunk::empty(&self.origin)));

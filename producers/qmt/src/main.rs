@@ -95,8 +95,14 @@ impl Job {
         self.publish(&mut source).await?;
         let summary = source.summary();
         say(&format!(
-            "files: {} published, {} unchanged, {} refused whole, {} not read, {} passed over (bonds, B shares and others)",
-            summary.files, summary.unchanged, summary.refused, summary.failed, summary.passed_over
+            "files: {} published, {} unchanged, {} refused whole, {} not read, {} passed over (bonds, B shares and others); \
+             {} rows held back, which were not over when their file was written",
+            summary.files,
+            summary.unchanged,
+            summary.refused,
+            summary.failed,
+            summary.passed_over,
+            summary.held
         ));
         if summary.refused + summary.failed > 0 {
             bail!("files refused: {}, not read: {}; they are named above", summary.refused, summary.failed);
@@ -120,13 +126,17 @@ impl Job {
             calendar: config.calendar.load().map_err(Usage)?,
             once: self.app.args.common.once,
             clock: self.clock(),
+            meters: self.app.meters.clone(),
             desk: config.qmt.day_bars.then(|| Desk::new(config.qmt.ref_at, config.symbol.alias)),
         };
         let days = plan.desk.as_ref().map(|desk| (desk.refs.clone(), desk.bars.clone()));
         let events = listen(listener, door, config.agent.clone(), tls, stop);
         let mut minutes = LiveSource::<R>::new(plan, events).map_err(Usage)?;
-        let minutes = async move { self.publish(&mut minutes).await };
-        let Some((refs, bars)) = days else { return minutes.await.map(drop) };
+        let minutes = async move {
+            self.publish(&mut minutes).await?;
+            minutes.complete()
+        };
+        let Some((refs, bars)) = days else { return minutes.await };
         let (mut refs, mut bars) = (ShelfSource::new(refs), ShelfSource::new(bars));
         let refs = self.publish_kind(&mut refs, Kind::RefDay);
         let bars = self.publish_kind(&mut bars, Kind::BarDay);

@@ -70,6 +70,8 @@ pub enum Message {
     Done(Done),
     /// A request failed.
     Failed(Failed),
+    /// Codes it can give, in place of those of the hello.
+    Codes(Codes),
     /// A type of a later version.
     Unknown(String),
     /// A line that is JSON, but not what its type says.
@@ -190,7 +192,7 @@ pub struct ExDay {
     pub dr: Option<f64>,
 }
 
-/// `hb`: every 5 seconds.
+/// `hb`: every second.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Beat {
     /// Number of the line, if it is numbered.
@@ -248,6 +250,13 @@ pub struct Failed {
     pub msg: String,
 }
 
+/// `codes`: what an agent can give now.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Codes {
+    /// In place of those of the hello; none: nothing changes.
+    pub codes: Vec<String>,
+}
+
 /// A line of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
@@ -270,6 +279,8 @@ pub enum Reply {
         codes: Vec<String>,
         /// Length of the bars.
         period: Period,
+        /// From when on the bars of these securities matter: midnight of today, `YYYYMMDDHHMMSS` in Shanghai.
+        start: String,
     },
     /// Send what is kept.
     Hist {
@@ -342,6 +353,7 @@ pub fn parse(line: &[u8]) -> Result<Message, ProtocolError> {
         "hb" => Message::Beat(serde_json::from_slice(line)?),
         "done" => Message::Done(serde_json::from_slice(line)?),
         "err" => Message::Failed(serde_json::from_slice(line)?),
+        "codes" => Message::Codes(serde_json::from_slice(line)?),
         _ => Message::Unknown(t.chars().take(32).collect()),
     })
 }

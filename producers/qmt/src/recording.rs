@@ -240,7 +240,13 @@ impl<R: Bar> RecordingSource<R> {
                     self.intake.due(now);
                 }
             }
-            Ok(Message::Instrument(_) | Message::Divid(_) | Message::Done(_) | Message::Failed(_)) => {}
+            Ok(
+                Message::Instrument(_)
+                | Message::Divid(_)
+                | Message::Done(_)
+                | Message::Failed(_)
+                | Message::Codes(_),
+            ) => {}
             Ok(Message::Odd { why, .. }) => self.intake.unread(place.line, line, &why),
             Ok(Message::Unknown(name)) => self.intake.tell(&format!("lines of type {name:?}")),
             Err(error) => {

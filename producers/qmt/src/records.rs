@@ -13,7 +13,7 @@ use crate::{
     files::Input,
     format::{Decoded, Format},
     order::in_order,
-    survey::Reading,
+    reading::Reading,
     units::VolUnit,
 };
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, io};
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{NaiveDate, NaiveDateTime};
 use sqep::{symbol::Class, unit::Alarm};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -13,29 +13,15 @@ use crate::{
     day::{close_of, is_auction},
     files::Input,
     ledger::Done,
+    reading::Reading,
     records::{Place, Records, Row},
-    units::{QUANTA, VolUnit, finding},
+    units::{QUANTA, finding},
 };
 
 /// Examples in the letter of a file that is refused whole.
 const EXAMPLES_MAX: usize = 10;
 /// Minutes of a day without any volume from which on the day counts as suspended.
 const IDLE_MINUTES_MIN: u32 = 4;
-
-/// How rows are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
-    /// Unit of volume.
-    pub unit: VolUnit,
-    /// The bar of the opening auction.
-    pub auction: Auction,
-    /// Wall clock of Asia/Shanghai at which the file is read.
-    pub now: NaiveDateTime,
-    /// Seconds after which the bar of a minute is final.
-    pub grace: TimeDelta,
-    /// Seconds after the close of a day.
-    pub close_grace: TimeDelta,
-}
 
 /// What the first pass found.
 #[derive(Debug, Default)]
@@ -44,6 +30,8 @@ pub(crate) struct Survey {
     pub(crate) seen: u64,
     /// Records that may be handed out, counted from the first.
     pub(crate) ready: u64,
+    /// Records after those that wait until the file is written again: it was written before their bars were over.
+    pub(crate) held: u64,
     /// Whether the records done before are still the same.
     pub(crate) known: bool,
     /// Whether the records that letters stand for are still the same.
@@ -63,7 +51,8 @@ pub(crate) fn survey(
 ) -> io::Result<Survey> {
     let told = done.and_then(|done| done.told);
     let mut survey = Survey { known: done.is_some_and(|done| done.records == 0), ..Survey::default() };
-    let mut look = Look { reading, minute, class: input.symbol.class(), days: Days::default(), waits: false };
+    let (class, until) = (input.symbol.class(), reading.now.min(input.written()));
+    let mut look = Look { reading, until, minute, class, days: Days::default(), waits: false };
     let mut hash = Xxh3::new();
     source.rewind(u64::MAX)?;
     while let Some(window) = source.window()? {
@@ -78,6 +67,7 @@ pub(crate) fn survey(
         }
     }
     look.days.end(&mut survey.idle);
+    survey.held = if until < reading.now { survey.seen - survey.ready } else { 0 };
     if look.class == Class::Index {
         survey.idle.clear();
     }
@@ -88,6 +78,8 @@ pub(crate) fn survey(
 #[derive(Debug)]
 struct Look<'a> {
     reading: &'a Reading,
+    /// What is not over by then may change: the file does not know more, and neither does the clock.
+    until: NaiveDateTime,
     minute: bool,
     class: Class,
     days: Days,
@@ -108,8 +100,10 @@ impl Look<'_> {
             self.days.see(&raw, &mut survey.idle);
         }
         let folds = self.reading.auction == Auction::Fold && self.minute && is_auction(raw.wall);
-        let idle = self.days.may_be_idle(raw.wall, self.reading, self.minute);
-        self.waits = folds || idle || !is_final(raw.wall, self.reading, self.minute);
+        // Whether the day will have a trade cannot be told before it is over.
+        let idle = self.minute && !self.days.traded && !self.is_over(close_of(raw.wall.date()));
+        let end = if self.minute { raw.wall } else { close_of(raw.wall.date()) };
+        self.waits = folds || idle || !self.is_over(end);
         if !self.waits {
             survey.ready = survey.seen;
         }
@@ -122,6 +116,12 @@ impl Look<'_> {
             let told = finding(raw.turnover(), self.reading.unit).value;
             survey.examples.push(format!("record {}, {}: {told}", survey.seen, raw.wall));
         }
+    }
+
+    /// Whether a bar that ends then can change no more.
+    fn is_over(&self, end: NaiveDateTime) -> bool {
+        let closes = end == close_of(end.date());
+        end + if closes { self.reading.close_grace } else { self.reading.grace } <= self.until
     }
 }
 
@@ -148,17 +148,4 @@ impl Days {
             idle.insert(self.day);
         }
     }
-
-    /// Whether it cannot be told yet if the day will have a trade.
-    fn may_be_idle(&self, wall: NaiveDateTime, reading: &Reading, minute: bool) -> bool {
-        minute && !self.traded && reading.now < close_of(wall.date()) + reading.close_grace
-    }
-}
-
-/// Whether a bar can change no more.
-fn is_final(wall: NaiveDateTime, reading: &Reading, minute: bool) -> bool {
-    let close = close_of(wall.date());
-    let end = if minute { wall } else { close };
-    let grace = if end == close { reading.close_grace } else { reading.grace };
-    end + grace <= reading.now
 }

@@ -13,7 +13,12 @@ use std::{
 
 use chrono::{NaiveDateTime, TimeDelta};
 use common::at;
-use sqep::{Calendar, Cursors, Kind, MinuteBar, Reason, Record, Source, Symbol, kind::Grid, shanghai};
+use sqep::{
+    Calendar, Cursors, Kind, MinuteBar, Reason, Record, Source, Symbol,
+    kind::Grid,
+    meter::{Meters, render},
+    shanghai,
+};
 use sqep_qmt::{
     clock::Clock,
     config::{AgentSettings, AliasChoice, Auction, QmtSettings},
@@ -248,6 +253,7 @@ fn plan(now: &Arc<Mutex<NaiveDateTime>>) -> LivePlan {
         kind: Kind::BarMinute(Grid::M1),
         calendar: Arc::new(Calendar::published()),
         once: false,
+        meters: Meters::default(),
         clock: Clock::new(move || *shown.lock().unwrap()),
         desk: None,
     }
@@ -408,7 +414,9 @@ async fn pushes_that_stop_in_silence_are_noticed_in_a_session_and_only_there() {
     for (start, noticed) in [("10:00:00", true), ("12:00:00", false), ("15:10:00", false)] {
         let (mut pc, happened) = Pc::new(5, &format!("2025-01-02T{start}"));
         let now = Arc::clone(&pc.now);
-        let mut source = LiveSource::<MinuteBar>::new(plan(&now), happened).unwrap();
+        let plan = plan(&now);
+        let meters = plan.meters.clone();
+        let mut source = LiveSource::<MinuteBar>::new(plan, happened).unwrap();
         let mut world = World::default();
         source.open(&world.cursors.clone()).await.unwrap();
         pc.come().await;
@@ -422,6 +430,16 @@ async fn pushes_that_stop_in_silence_are_noticed_in_a_session_and_only_there() {
             pc.set(pc.now() + TimeDelta::seconds(5));
         }
         assert_eq!(subscribed, if noticed { 3 } else { 1 }, "at {start}, 150 seconds of heartbeats alone");
+        assert_eq!(meters.degraded(), Some(noticed), "at {start}");
+        pc.push(0, From::Live, None, vec![row(0, at("2025-01-02T10:03:00"), 9)]).await;
+        world.read(&mut source).await;
+        assert!(render(&meters).contains("\nsqep_source_degraded 0\n"), "a bar has come");
+        pc.say(Message::Beat(Beat { seq: 1, now: 0, connected: false, swept: None })).await;
+        world.read(&mut source).await;
+        assert!(render(&meters).contains("\nsqep_source_degraded 1\n"), "QMT does not answer");
+        pc.go().await;
+        world.read(&mut source).await;
+        assert_eq!(meters.degraded(), Some(noticed), "at {start}, without an agent");
     }
 }
 

@@ -28,11 +28,12 @@ fn every_example_of_an_agent_is_a_line_that_is_understood() {
             Message::Beat(_) => "hb",
             Message::Done(_) => "done",
             Message::Failed(_) => "err",
+            Message::Codes(_) => "codes",
             Message::Unknown(name) => panic!("{name}"),
             Message::Odd { why, .. } => panic!("{why}"),
         })
         .collect();
-    assert_eq!(kinds, ["hello", "bars", "done", "instrument", "divid", "bars", "bars", "hb", "err"]);
+    assert_eq!(kinds, ["hello", "bars", "done", "instrument", "divid", "bars", "bars", "hb", "err", "codes"]);
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn every_example_of_the_producer_is_a_line_it_writes() {
     let codes = vec!["600000.SH".to_owned()];
     let replies = [
         Reply::Ok { v: 1, session: "6f1d".to_owned() },
-        Reply::Sub { codes: codes.clone(), period: Period::M1 },
+        Reply::Sub { codes: codes.clone(), period: Period::M1, start: "20250102000000".to_owned() },
         Reply::Hist {
             req: 1,
             codes,

@@ -9,23 +9,31 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    process::{Child, ChildStderr, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use chrono::{NaiveDateTime, TimeDelta, Timelike};
 use common::{Rig, at};
-use sqep::{Calendar, Cursors, DayBar, Kind, MinuteBar, Record, RefDay, Source, kind::Grid, shanghai};
+use sqep::{
+    Calendar, Cursors, DayBar, Kind, MinuteBar, Record, RefDay, Source, kind::Grid, meter::Meters, shanghai,
+};
 use sqep_qmt::{
     clock::Clock,
     config::{AgentSettings, AliasChoice, QmtSettings},
-    listen::listen,
+    listen::{Event, listen},
     live::{LivePlan, LiveSource},
+    protocol::{Beat, From, Message},
     secret::Token,
     session::Door,
+    tls,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "0123456789abcdef0123";
@@ -36,9 +44,18 @@ const CODES: [u32; 3] = [600_000, 1, 510_300];
 /// The shipped agent, with its pauses shortened as the market is sped up.
 const RUN: &str = "import sys, sqep_qmt_agent as a
 from xtquant import xtdata
-a.BEAT_S, a.POLL_S, a.TURN_S, a.MINUTE_S, a.PAUSE_S_MAX = 0.02, 0.05, 0.2, 1.0, 0.2
+a.BEAT_S, a.POLL_S, a.LOOK_S, a.LIST_S, a.TURN_S, a.MINUTE_S, a.PAUSE_S_MAX = 0.02, 0.05, 0.25, 0.5, 0.2, 1.0, 0.2
 agent = a.Agent(xtdata, a.options())
 while True: agent.step(0.01)";
+
+/// The same, as a strategy inside the big QMT: everything on the strategy's thread, a turn at a time.
+const INSIDE: &str = "import sys, sqep_qmt_agent as a
+from xtquant import xtdata
+a.BEAT_S, a.POLL_S, a.LOOK_S, a.LIST_S, a.TURN_S, a.MINUTE_S, a.PAUSE_S_MAX = 0.02, 0.05, 0.25, 0.5, 0.2, 1.0, 0.2
+a.DEFAULTS, a.download_history_data = sys.argv[1:], xtdata.download_history_data
+context = xtdata.ContextInfo()
+a.init(context)
+while True: getattr(a, context.timer)(context)";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -58,7 +75,14 @@ impl Drop for Agent {
     }
 }
 
-fn agent(address: &str, folder: &Path, epoch: f64, more: &[&str], habits: &[(&str, &str)]) -> Agent {
+fn shipped(
+    script: &str,
+    address: &str,
+    folder: &Path,
+    epoch: f64,
+    more: &[&str],
+    habits: &[(&str, &str)],
+) -> Command {
     let token = folder.join("token");
     std::fs::write(&token, TOKEN).unwrap();
     let path = [root().join("producers/qmt/agent"), root().join("testkit/python/standin")];
@@ -66,7 +90,7 @@ fn agent(address: &str, folder: &Path, epoch: f64, more: &[&str], habits: &[(&st
     command
         .args([
             "-c",
-            RUN,
+            script,
             "--connect",
             address,
             "--token-file",
@@ -85,7 +109,7 @@ fn agent(address: &str, folder: &Path, epoch: f64, more: &[&str], habits: &[(&st
         .env("STANDIN_AT", format!("{epoch:.3}"))
         .env("STANDIN_SPEED", SPEED.to_string())
         .envs(habits.iter().copied());
-    Agent(command.spawn().unwrap())
+    command
 }
 
 /// The final bar of the stand-in's formula: lots and price.
@@ -97,11 +121,90 @@ fn wanted(code: u32, frame: NaiveDateTime) -> (f64, f64) {
     (f64::from(100 + (code + utc) % 50), price)
 }
 
+/// What runs, and beside what.
+struct Scene<'a> {
+    script: &'a str,
+    /// How often the agent is killed.
+    kills: usize,
+    /// Minutes that must come of each.
+    minutes: i64,
+    codes: &'a [u32],
+    more: &'a [&'a str],
+    habits: &'a [(&'a str, &'a str)],
+    /// Seconds of the market without a bar after which everything is subscribed and asked for again. As long as a day:
+    /// nothing but what the agent sends by itself brings a bar.
+    stale_s_max: u64,
+    tls: Option<TlsAcceptor>,
+    /// How often an agent may come.
+    comes: usize,
+    /// Minutes from the start whose bars may go out more than once: their last version counts.
+    again: i64,
+}
+
+const SCENE: Scene<'_> = Scene {
+    script: RUN,
+    kills: 0,
+    minutes: 5,
+    codes: &CODES,
+    more: &[],
+    habits: &[],
+    stale_s_max: 86_400,
+    tls: None,
+    comes: 1,
+    again: 0,
+};
+
+/// What agents did by themselves.
+#[derive(Debug, Default)]
+struct Seen {
+    came: AtomicUsize,
+    /// Heartbeats that told of a whole look.
+    looks: AtomicUsize,
+    /// Time of the newest row that was not asked for.
+    newest_ms: AtomicI64,
+}
+
+/// Passes on what happens, and remembers it.
+fn watched(mut events: mpsc::Receiver<Event>) -> (mpsc::Receiver<Event>, Arc<Seen>) {
+    let ((tell, told), seen) = (mpsc::channel(1_000), Arc::new(Seen::default()));
+    let sees = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            sees.came.fetch_add(usize::from(matches!(event, Event::Came(_))), Ordering::Relaxed);
+            if let Event::Said { message: Message::Beat(Beat { swept: Some(_), .. }), .. } = &event {
+                sees.looks.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Event::Said { message: Message::Bars(bars), .. } = &event
+                && bars.src == From::Live
+            {
+                let newest = bars.rows.good.iter().map(|row| row.time).max().unwrap_or(0);
+                sees.newest_ms.fetch_max(newest, Ordering::Relaxed);
+            }
+            if tell.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    (told, seen)
+}
+
+/// Runs the market until all bars of the first minutes are there, and holds each to its final values.
+async fn play(scene: Scene<'_>) {
+    let Scene { minutes, codes, again, .. } = scene;
+    let mut bars = watch(scene).await;
+    let until = at(START) + TimeDelta::minutes(again);
+    let last: BTreeMap<_, MinuteBar> = bars.iter().map(|bar| (bar.key(), *bar)).collect();
+    bars.retain(|bar| bar.frame > until);
+    bars.extend(last.into_values().filter(|bar| bar.frame <= until));
+    assert_whole(&bars, codes, minutes);
+}
+
 /// Runs the market until all bars of the first minutes are there; returns them as they were published.
-async fn watch(kills: usize, minutes: i64, more: &[&str], habits: &[(&str, &str)]) -> Vec<MinuteBar> {
+async fn watch(scene: Scene<'_>) -> Vec<MinuteBar> {
+    let Scene { script, kills, minutes, codes, more, habits, stale_s_max, tls, comes, again: _ } = scene;
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
     let door = Door { token: Token::from(TOKEN), unit: None };
     let began = Instant::now();
     #[expect(clippy::disallowed_methods, reason = "the stand-in's clock begins where ours does")]
@@ -110,39 +213,50 @@ async fn watch(kills: usize, minutes: i64, more: &[&str], habits: &[(&str, &str)
         Clock::new(move || at(START) + TimeDelta::from_std(began.elapsed() * SPEED.cast_unsigned()).unwrap());
     let plan = LivePlan {
         settings: QmtSettings::default(),
-        agent: AgentSettings { stale_s_max: 30, ..AgentSettings::default() },
+        agent: AgentSettings { stale_s_max, ..AgentSettings::default() },
         alias: AliasChoice::Current,
         kind: Kind::BarMinute(Grid::M1),
         calendar: Arc::new(Calendar::published()),
         once: false,
+        meters: Meters::default(),
         clock,
         desk: None,
     };
     let stop = CancellationToken::new();
     let _stops = stop.clone().drop_guard();
-    let events = listen(listener, door, AgentSettings::default(), None, stop);
+    let (events, seen) = watched(listen(listener, door, AgentSettings::default(), tls, stop));
     let mut source = LiveSource::<MinuteBar>::new(plan, events).unwrap();
     source.open(&Cursors::default()).await.unwrap();
-    let mut running = Some(agent(&address, folder.path(), epoch, more, habits));
+    let start = || Agent(shipped(script, &address, folder.path(), epoch, more, habits).spawn().unwrap());
+    let mut running = Some(start());
     let (mut bars, mut killed, last) = (Vec::new(), 0, at(START) + TimeDelta::minutes(minutes));
     let all = async {
-        while !CODES.iter().all(|&code| {
+        while !codes.iter().all(|&code| {
             bars.iter().any(|bar: &MinuteBar| bar.symbol.code().cast_unsigned() == code && bar.frame >= last)
         }) {
-            bars.extend(source.read().await.unwrap().unwrap().records);
+            if let Ok(chunk) = timeout(Duration::from_millis(100), source.read()).await {
+                bars.extend(chunk.unwrap().unwrap().records);
+            }
             if killed < kills && bars.len() >= (killed + 1) * 3 {
                 killed += 1;
                 drop(running.take());
-                running = Some(agent(&address, folder.path(), epoch, more, habits));
+                running = Some(start());
+            }
+            if running.as_mut().unwrap().0.try_wait().unwrap().is_some() {
+                // Whoever supervises it starts it again.
+                running = Some(start());
             }
         }
     };
     timeout(Duration::from_secs(60), all).await.expect("all bars within a minute");
-    assert_eq!(killed, kills);
+    assert_eq!((killed, seen.came.load(Ordering::Relaxed)), (kills, comes), "killed, came");
+    assert!(seen.looks.load(Ordering::Relaxed) > 0, "no look at all was whole");
+    let newest = shanghai::wall(seen.newest_ms.load(Ordering::Relaxed)).unwrap();
+    assert!(newest >= last, "the last row that came by itself is of {newest}");
     bars
 }
 
-fn assert_whole(bars: &[MinuteBar], minutes: i64) {
+fn assert_whole(bars: &[MinuteBar], codes: &[u32], minutes: i64) {
     let mut seen: BTreeMap<_, usize> = BTreeMap::new();
     for bar in bars {
         *seen.entry(bar.key()).or_default() += 1;
@@ -153,7 +267,7 @@ fn assert_whole(bars: &[MinuteBar], minutes: i64) {
         );
     }
     assert!(seen.values().all(|&count| count == 1), "each key once: {seen:?}");
-    for code in CODES {
+    for &code in codes {
         let frames: Vec<String> = bars
             .iter()
             .filter(|bar| bar.symbol.code().cast_unsigned() == code)
@@ -168,32 +282,103 @@ fn assert_whole(bars: &[MinuteBar], minutes: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_minute_comes_once_with_its_last_values_though_the_agent_is_killed_five_times() {
-    assert_whole(&watch(5, 7, &[], &[("STANDIN_FAIL", "17")]).await, 7);
+    play(Scene { kills: 5, minutes: 7, habits: &[("STANDIN_FAIL", "17")], comes: 6, ..SCENE }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_minute_is_cut_short_by_a_download_that_takes_its_time() {
     // A minute of the market is a second; the three downloads after each start take two of its minutes together.
-    assert_whole(&watch(2, 9, &[], &[("STANDIN_DOWNLOAD_S", "40")]).await, 9);
+    play(Scene { kills: 2, minutes: 9, habits: &[("STANDIN_DOWNLOAD_S", "40")], comes: 3, ..SCENE }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_always_fails_to_download_leaves_the_others_alone() {
-    assert_whole(
-        &watch(
-            1,
-            5,
-            &["--codes", "600000.SH,000001.SZ,510300.SH,600999.SH"],
-            &[("STANDIN_BROKEN", "600999.SH")],
-        )
-        .await,
-        5,
-    );
+    let more = ["--codes", "600000.SH,000001.SZ,510300.SH,600999.SH"];
+    for subscribed in ["50", "0"] {
+        let more = [&more[..], &["--subscribe-max", subscribed]].concat();
+        play(Scene { kills: 1, more: &more, habits: &[("STANDIN_BROKEN", "600999.SH")], comes: 2, ..SCENE })
+            .await;
+    }
+}
+
+// What nobody subscribes stands still in the stand-in, and nothing but the agent's own looks brings a bar here: no later
+// request for history.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_subscribed_is_kept_fresh_by_qmt_and_read_every_few_seconds() {
+    play(SCENE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscribed_bars_come_as_polled_ones_do() {
-    assert_whole(&watch(0, 3, &["--subscribe"], &[]).await, 3);
+async fn beyond_the_limit_of_subscriptions_bars_come_by_downloads() {
+    play(Scene { more: &["--subscribe-max", "1"], ..SCENE }).await;
+    play(Scene { more: &["--subscribe-max", "0"], ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_qmt_refuses_to_subscribe_comes_by_downloads() {
+    play(Scene { habits: &[("STANDIN_SUBSCRIBE_MAX", "1")], ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inside_the_big_qmt_reading_subscribes_up_to_the_limit() {
+    play(Scene { script: INSIDE, ..SCENE }).await;
+    play(Scene { script: INSIDE, more: &["--subscribe-max", "2"], ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_that_die_in_silence_are_made_again() {
+    // What QMT shows then is half a minute that stands still, as a minute without trade does: it goes out, and its end
+    // after it. What begins after they were made again goes out once.
+    let lost = [("STANDIN_DEAF_S", "200")];
+    play(Scene { minutes: 8, stale_s_max: 30, habits: &lost, again: 5, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_listing_comes_without_a_new_connection() {
+    let listed = [("STANDIN_LISTED", "600999.SH"), ("STANDIN_LISTED_S", "100")];
+    let codes = [600_000, 1, 510_300, 600_999];
+    play(Scene { codes: &codes, habits: &listed, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_never_returns_ends_the_agent_and_the_next_one_brings_the_bars() {
+    let folder = tempfile::tempdir().unwrap();
+    let hang = folder.path().join("hang");
+    std::fs::write(&hang, "").unwrap();
+    let habits = [("STANDIN_HANG", hang.to_str().unwrap())];
+    play(Scene { more: &["--hang-s-max", "2"], habits: &habits, comes: 2, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_speaks_tls_and_only_with_whom_its_certificate_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let (cert, key) =
+            (folder.path().join(format!("{name}.pem")), folder.path().join(format!("{name}.key")));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let settings = AgentSettings {
+            tls_cert_file: Some(cert.clone()),
+            tls_key_file: Some(key),
+            ..AgentSettings::default()
+        };
+        (cert.to_str().unwrap().to_owned(), tls::acceptor(&settings).unwrap())
+    };
+    let (cert, acceptor) = made("localhost");
+    play(Scene { tls: acceptor, more: &["--tls-ca", &cert], kills: 2, comes: 3, ..SCENE }).await;
+    // It is not who it should be: the token is not told.
+    let (cert, acceptor) = made("elsewhere");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let door = Door { token: Token::from(TOKEN), unit: None };
+    let mut events = listen(listener, door, AgentSettings::default(), acceptor, CancellationToken::new());
+    let mut command = shipped(RUN, &address, folder.path(), 0.0, &["--tls-ca", &cert], &[]);
+    let mut agent = Agent(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(agent.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("CERTIFICATE_VERIFY_FAILED"), "{line}");
+    assert!(events.try_recv().is_err(), "nobody came");
 }
 
 #[test]
@@ -211,7 +396,7 @@ fn the_agent_is_one_short_file_that_python_3_6_reads() {
         "json",
         "math",
         "os",
-        "queue",
+        "select",
         "socket",
         "ssl",
         "threading",
@@ -234,7 +419,7 @@ struct Program {
 }
 
 impl Program {
-    fn start(rig: &Rig, folder: &Path, start: &str, more: &[&str]) -> Program {
+    fn start(rig: &Rig, folder: &Path, start: &str, more: &[&str], habits: &[(&str, &str)]) -> Program {
         let words = [
             "--rehearse",
             start,
@@ -258,14 +443,9 @@ impl Program {
         #[expect(clippy::disallowed_methods, reason = "the stand-in's clock begins where the program's does")]
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let base = shanghai::instant_ms(at(start)).unwrap().to_string();
-        let agent = agent(
-            &address,
-            folder,
-            epoch,
-            &[],
-            &[("STANDIN_BASE_MS", &base), ("STANDIN_CLOSED", "20250101")],
-        );
-        Program { child, agent: Some(agent) }
+        let habits = [&[("STANDIN_BASE_MS", &*base), ("STANDIN_CLOSED", "20250101")], habits].concat();
+        let agent = shipped(RUN, &address, folder, epoch, &[], &habits).spawn().unwrap();
+        Program { child, agent: Some(Agent(agent)) }
     }
 }
 
@@ -295,7 +475,7 @@ async fn day_of<R: Record>(rig: &Rig, kind: Kind) -> Vec<R> {
 #[tokio::test(flavor = "multi_thread")]
 async fn factor_limits_and_treatment_come_before_the_open_and_in_the_day_bar_after_the_close() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
-    let program = Program::start(&rig, folder.path(), "2025-01-02T08:54:00", &[]);
+    let program = Program::start(&rig, folder.path(), "2025-01-02T08:54:00", &[], &[]);
     let refs = day_of::<RefDay>(&rig, Kind::RefDay).await;
     drop(program);
     let known = |code: u32| *refs.iter().find(|row| row.symbol.code().cast_unsigned() == code).unwrap();
@@ -306,7 +486,7 @@ async fn factor_limits_and_treatment_come_before_the_open_and_in_the_day_bar_aft
     let limits = refs.iter().map(|row| row.buy_limit.unwrap() / row.sell_limit.unwrap());
     assert!(limits.clone().all(|ratio| (ratio - 1.1 / 0.9).abs() < 0.01), "{refs:?}");
 
-    let program = Program::start(&rig, folder.path(), "2025-01-02T14:59:20", &[]);
+    let program = Program::start(&rig, folder.path(), "2025-01-02T14:59:20", &[], &[]);
     let bars = day_of::<DayBar>(&rig, Kind::BarDay).await;
     drop(program);
     let minutes = rig.stream::<MinuteBar>(Kind::BarMinute(Grid::M1)).await;
@@ -324,10 +504,89 @@ async fn a_stream_of_days_that_another_source_feeds_is_not_overwritten() {
     common::dat(folder.path(), "SH/86400/600000.DAT", &common::days(0, 3));
     let path = folder.path().to_str().unwrap();
     rig.run(&["--once", "--set", "qmt.source=dat", "--set", "qmt.name=files", path]).good();
-    let mut program = Program::start(&rig, folder.path(), "2025-01-02T09:00:00", &[]);
+    let mut program = Program::start(&rig, folder.path(), "2025-01-02T09:00:00", &[], &[]);
     let status = program.child.wait().unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut program.child.stderr.take().unwrap(), &mut text).unwrap();
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("bar:1d") && text.contains("files"), "{text}");
+}
+
+/// A program that is done: what it said on both ways, and how it ended.
+fn end(mut program: Program) -> (Option<i32>, String) {
+    let status = program.child.wait().unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut program.child.stderr.take().unwrap(), &mut text).unwrap();
+    (status.code(), text)
+}
+
+/// What a program says until this is in a line.
+fn said(stderr: ChildStderr, part: &'static str) -> Vec<String> {
+    let (tell, told) = std::sync::mpsc::sync_channel(1_000);
+    std::thread::spawn(move || {
+        BufReader::new(stderr)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| tell.send(line.clone()).is_ok())
+            .count()
+    });
+    let mut log = Vec::new();
+    while !log.last().is_some_and(|line: &String| line.contains(part)) {
+        log.push(
+            told.recv_timeout(Duration::from_secs(40)).unwrap_or_else(|_| panic!("no {part} in {log:?}")),
+        );
+    }
+    log
+}
+
+/// One of four that QMT never gives.
+const BROKEN: [(&str, &str); 2] =
+    [("STANDIN_CODES", "600000.SH,000001.SZ,510300.SH,600999.SH"), ("STANDIN_BROKEN", "600999.SH")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_security_that_always_fails_keeps_no_day_bar_from_the_others_and_is_named() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let mut program = Program::start(&rig, folder.path(), "2025-01-02T14:59:20", &[], &BROKEN);
+    let bars = day_of::<DayBar>(&rig, Kind::BarDay).await;
+    assert!(bars.iter().all(|bar| CODES.contains(&bar.symbol.code().cast_unsigned())), "{bars:?}");
+    // The end of the day goes on without it, and says so.
+    let log = said(program.child.stderr.take().unwrap(), "end of day: QMT does not give");
+    let line = log.last().unwrap();
+    assert!(line.contains("600999.SH") && line.contains("周期错误") && !line.contains("600000.SH"), "{line}");
+    assert!(log.iter().any(|line| line.contains("end of day: 3 securities compared, 0 differ")), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_once_ends_without_a_security_that_always_fails_and_says_which() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let program = Program::start(&rig, folder.path(), "2025-01-02T09:40:00", &["--once"], &BROKEN);
+    let (code, text) = end(program);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("securities whose history did not come: 600999.SH"), "{text}");
+    let stream = rig.stream::<MinuteBar>(Kind::BarMinute(Grid::M1)).await;
+    let symbols: std::collections::BTreeSet<_> =
+        stream.rows.keys().map(|(symbol, _)| symbol.code()).collect();
+    assert_eq!(symbols.len(), CODES.len(), "the others are there: {symbols:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_once_whose_agent_is_killed_ends_and_says_what_to_do() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    // The download takes longer than the agent lives.
+    let words = ["--once", "--set", "agent.once_patience_s_max=1"];
+    let mut program = Program::start(
+        &rig,
+        folder.path(),
+        "2025-01-02T09:40:00",
+        &words,
+        &[("STANDIN_DOWNLOAD_S", "36000")],
+    );
+    let mut log = BufReader::new(program.child.stderr.take().unwrap()).lines();
+    log.find(|line| line.as_ref().unwrap().contains("agent pc1 is in")).unwrap().unwrap();
+    // SIGKILL.
+    drop(program.agent.take());
+    let text: Vec<String> = log.map(Result::unwrap).collect();
+    assert_eq!(program.child.wait().unwrap().code(), Some(1), "{text:?}");
+    let last = text.join("\n");
+    assert!(last.contains("the agent is gone") && last.contains("run this again"), "{last}");
 }

@@ -55,6 +55,28 @@ fn wanted(bars: &[(&str, f64)]) -> Vec<(String, f64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_agent_b_shares_and_bonds_are_refused_by_name_and_all_else_goes_out() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let path = folder.path().join("day.ndjson");
+    let bar = line("history", "09:31", 10, "");
+    // B shares, bonds, a fund, an index, and a code of no known range.
+    let codes = ["900901.SH", "200002.SZ", "113050.SH", "128009.SZ", "510300.SH", "000300.SH", "880001.SH"];
+    let lines: Vec<String> = codes.iter().map(|code| bar.replace("600000.SH", code)).collect();
+    std::fs::write(&path, hello("lot") + &lines.concat()).unwrap();
+    let run = rig.run(&[&REPLAY[..], &[path.to_str().unwrap()]].concat()).good();
+    assert!(run.out.contains("read 7 = appended 3 + refused 4 + skipped 0"), "{run:?}");
+    let stream = rig.stream::<MinuteBar>(MINUTES).await;
+    let out: Vec<String> = stream.rows.values().map(|bar| bar.symbol.to_string()).collect();
+    assert_eq!(out, ["000300.SH", "510300.SH", "880001.SH"]);
+    let letters: Vec<(String, Vec<String>)> =
+        rig.redis.command(&["XRANGE", "sqep:{bar:1m:0}:dead", "-", "+"]).await.unwrap();
+    let letters = format!("{letters:?}");
+    for part in ["currency", "900901.SH", "200002.SZ", "113050.SH", "128009.SZ"] {
+        assert!(letters.contains(part), "{part} in {letters}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_a_greeting_that_does_not_read_is_in_no_letter() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
     let path = folder.path().join("day.ndjson");

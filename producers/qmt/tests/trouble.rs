@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{Rig, Run, at, clock, dat, days, record, settings};
-use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid};
+use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid, shanghai};
 use sqep_qmt::{
     config::{AliasChoice, SourceChoice},
     dat::{DatRecord, HEADER, RECORD_BYTES},
@@ -134,7 +134,7 @@ async fn a_file_may_be_emptied_cut_touched_and_put_back() {
         assert!(run.out.contains("read 0 = "), "{bytes} bytes: {run:?}");
     }
     dat(folder.path(), NAME, &records);
-    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_733_000_000);
     File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
     let back = read(&rig, folder.path(), &[]).good();
     assert!(back.out.contains("read 0 = ") || back.out.contains("read 100 = appended 100"), "{back:?}");
@@ -163,6 +163,73 @@ async fn links_to_one_file_are_one_file_and_a_circle_of_them_ends() {
     symlink(root.join("nowhere"), root.join("QMT/SH/86400/600003.DAT")).unwrap();
     let run = read(&rig, root, &[]);
     assert!(run.code == Some(1) && run.err.contains("600003.DAT could not be looked at"), "{run:?}");
+}
+
+/// Writes a file as if at a moment of Shanghai's clock.
+fn written(path: &Path, wall: &str) {
+    let ms = u64::try_from(shanghai::instant_ms(at(wall)).unwrap()).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_in_the_middle_of_a_day_is_not_the_day() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let whole = days(0, 3);
+    let half = [whole[0], whole[1], DatRecord { volume: 2_000, amount: 2_004_000, ..whole[2] }];
+    let evening = ["--rehearse", "2024-01-04T18:00:00"];
+    let written = |records: &[DatRecord], wall: &str| {
+        written(&dat(folder.path(), NAME, records), wall);
+    };
+    for wall in ["2024-01-04T11:35:00", "2024-01-04T15:00:09"] {
+        written(&half, wall);
+        let run = read(&rig, folder.path(), &evening).good();
+        assert!(run.out.contains("; 1 rows held back"), "{wall}: {run:?}");
+        assert!(run.err.contains(&format!("600000.DAT: {}", at(wall))), "{wall}: {run:?}");
+    }
+    assert_eq!(rig.stream::<DayBar>(Kind::BarDay).await.count, 2);
+    let again = read(&rig, folder.path(), &evening).good();
+    assert!(again.out.contains("1 unchanged") && again.out.contains("; 1 rows held back"), "{again:?}");
+
+    written(&whole, "2024-01-04T15:00:10");
+    let run = read(&rig, folder.path(), &evening).good();
+    assert!(run.out.contains("read 1 = appended 1") && run.out.contains("; 0 rows held back"), "{run:?}");
+    let stream = rig.stream::<DayBar>(Kind::BarDay).await;
+    assert_eq!(stream.count, 3, "nothing twice");
+    assert!((stream.rows.values().next_back().unwrap().vol - 500_000.0).abs() < 0.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_are_final_that_were_over_when_their_file_was_written() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let minute = |time: &str, lots| record(at(&format!("2024-01-04T{time}:00")), 10_000, lots);
+    let mut records = vec![minute("11:29", 50), minute("11:30", 60), minute("13:01", 7)];
+    let words = ["--set", "stream.kind=bar:1m", "--rehearse", "2024-01-04T18:00:00"];
+    let name = "SH/60/600000.DAT";
+    for (wall, told) in [
+        ("11:30:04", "read 1 = appended 1 "),
+        ("11:30:05", "read 1 = appended 1 "),
+        ("13:00:30", "read 0 = "),
+    ] {
+        written(&dat(folder.path(), name, &records), &format!("2024-01-04T{wall}"));
+        let run = read(&rig, folder.path(), &words).good();
+        assert!(run.out.contains(told), "{wall}: {run:?}");
+    }
+    // A morning without trade is no suspended day as long as the afternoon is not known.
+    let quiet = ["09:30", "09:31", "09:32", "09:33"].map(|time| minute(time, 0));
+    written(&dat(folder.path(), "SH/60/600001.DAT", &quiet), "2024-01-04T11:35:00");
+    records[2] = minute("13:01", 70);
+    records.push(minute("15:00", 9));
+    written(&dat(folder.path(), name, &records), "2024-01-04T15:30:00");
+    let run = read(&rig, folder.path(), &words).good();
+    assert!(run.out.contains("read 2 = appended 2 ") && run.out.contains("; 4 rows held back"), "{run:?}");
+    let traded = [&quiet[..], &[minute("13:01", 70)]].concat();
+    written(&dat(folder.path(), "SH/60/600001.DAT", &traded), "2024-01-04T15:30:00");
+    let run = read(&rig, folder.path(), &words).good();
+    assert!(run.out.contains("read 5 = appended 5 "), "{run:?}");
+    let stream = rig.stream::<MinuteBar>(Kind::BarMinute(Grid::M1)).await;
+    let lots: Vec<f64> = stream.rows.values().take(4).map(|bar| bar.vol / 100.0).collect();
+    assert_eq!((lots, stream.count), (vec![50.0, 60.0, 70.0, 9.0], 9));
 }
 
 /// Reads a folder to its end, with `between` after the first chunk; how many bars came, and the cursors then.

@@ -8,6 +8,9 @@ use super::{LATENCY_MS, Loop, Meter, Meters, Reading};
 /// One metric: name, type, what it says, and its samples of one loop.
 type Family = (&'static str, &'static str, &'static str, fn(&mut Samples<'_>));
 
+/// Of the program, not of a loop.
+const DEGRADED: &str = "sqep_source_degraded";
+
 const FAMILIES: &[Family] = &[
     (
         "sqep_rows_total",
@@ -101,6 +104,12 @@ pub fn render(meters: &Meters) -> String {
         }
         line(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {type_}\n{lines}"));
     }
+    let degraded = meters.degraded().map(|degraded| format!("{DEGRADED} {}\n", u8::from(degraded)));
+    let (help, lines) = (
+        "Whether the source gives less than it should: its other side is away, cut off or silent.",
+        degraded.unwrap_or_default(),
+    );
+    line(&mut text, format_args!("# HELP {DEGRADED} {help}\n# TYPE {DEGRADED} gauge\n{lines}"));
     text
 }
 

@@ -135,3 +135,59 @@ fn what_an_agent_that_is_gone_was_asked_for_is_asked_of_the_next() {
     desk.gaps.gone(7, at("10:00:10"));
     assert!(desk.ask("10:00:10").is_some());
 }
+
+#[test]
+fn what_fails_time_and_again_is_missing_and_nobody_waits_for_it() {
+    let (mut desk, mut now) = (Desk::new(2), at("10:00:00"));
+    for tried in 1..=TRIES_MAX {
+        assert!(!desk.gaps.is_done() && desk.gaps.missing().is_empty(), "{tried}");
+        now += TimeDelta::seconds(PAUSE_S_MAX);
+        let Some(Reply::Hist { req, .. }) = desk.gaps.next(7, now, &mut desk.numbers) else {
+            panic!("{tried}")
+        };
+        desk.gaps.failed(req, Some(symbol(1)), "周期错误", now);
+        let rows = if tried == 1 { 9 } else { 0 };
+        desk.gaps.rows(req, Some(symbol(2)), rows, now);
+        desk.gaps.done(Done { req, rows: u64::try_from(rows).unwrap() }, now, |_, _, _| true);
+    }
+    assert!(desk.gaps.is_done() && desk.gaps.is_behind(symbol(1)));
+    assert_eq!(desk.gaps.missing(), &BTreeMap::from([(symbol(1), "周期错误".to_owned())]));
+    // Now and then it is asked for all the same, after all others and apart from them.
+    now += TimeDelta::seconds(PAUSE_S_MAX);
+    desk.gaps.want(symbol(2), at("10:00:00"), now);
+    for alone in [symbol(2), symbol(1)] {
+        let Some(Reply::Hist { req, codes, .. }) = desk.gaps.next(7, now, &mut desk.numbers) else {
+            panic!()
+        };
+        assert_eq!(codes, [alone.to_string()]);
+        desk.gaps.rows(req, Some(alone), 1, now);
+        assert_eq!(desk.gaps.done(Done { req, rows: 1 }, now, |_, _, _| true), [alone]);
+    }
+    assert!(desk.gaps.missing().is_empty(), "it has come");
+}
+
+#[test]
+fn a_security_at_which_every_agent_ends_holds_up_no_other() {
+    let mut gaps = Gaps::new(Period::M1, false, 4, TimeDelta::seconds(60));
+    gaps.plan((1..=4).map(|code| (at("09:31:00"), symbol(code))).collect(), at("10:00:00"));
+    let (mut numbers, mut caught_up) = (Numbers::default(), Vec::new());
+    for agent in 1..=10 {
+        let Some(Reply::Hist { req, codes, .. }) = gaps.next(agent, at("10:00:00"), &mut numbers) else {
+            break;
+        };
+        if codes.contains(&symbol(3).to_string()) {
+            gaps.gone(agent, at("10:00:00"));
+            continue;
+        }
+        let rows = u64::try_from(codes.len()).unwrap();
+        for code in &codes {
+            gaps.rows(req, Some(code.parse().unwrap()), 1, at("10:00:00"));
+        }
+        caught_up.extend(gaps.done(Done { req, rows }, at("10:00:00"), |_, _, _| true));
+    }
+    caught_up.sort_unstable();
+    assert_eq!(caught_up, [symbol(1), symbol(2), symbol(4)]);
+    assert!(gaps.is_done() && gaps.missing().contains_key(&symbol(3)));
+    let soon = at("10:00:00") + TimeDelta::seconds(PAUSE_S_MAX);
+    assert_eq!(gaps.next(11, soon, &mut numbers), None, "the next agent is spared for a while");
+}

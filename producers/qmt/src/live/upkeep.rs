@@ -18,14 +18,12 @@ impl<R: Bar> LiveSource<R> {
         let first = self.first(now);
         let step = if R::MINUTE { TimeDelta::minutes(1) } else { TimeDelta::days(1) };
         let symbols = self.symbols();
+        let board = &self.intake.board;
         let start = |symbol| match self.stored.get(&symbol).and_then(|state| state.mark) {
-            None => first,
-            Some(mark)
-                if mark.date() == now.date() && self.intake.board.shares(symbol, mark.date()).is_none() =>
-            {
+            Some(mark) if mark.date() == now.date() && board.shares(symbol, mark.date()).is_none() => {
                 mark.date().and_time(NaiveTime::MIN)
             }
-            Some(mark) => mark + step,
+            mark => mark.max(board.settled(symbol)).map_or(first, |mark| mark + step),
         };
         let starts = symbols.into_iter().map(|symbol| (start(symbol), symbol)).collect();
         self.asks.bars.plan(starts, now);
@@ -66,14 +64,12 @@ impl<R: Bar> LiveSource<R> {
         self.days(now);
         let stale = seconds(self.plan.agent.stale_s_max);
         if !self.agents.is_empty() && self.in_session(now, stale) && now - self.last_bar > stale {
-            warn!(
-                "no bar for {} s of a session: degraded; subscribing again",
-                (now - self.last_bar).num_seconds()
-            );
-            self.last_bar = now;
-            self.subscribe();
+            warn!("no bar for {} s of a session: subscribing again", (now - self.last_bar).num_seconds());
+            (self.last_bar, self.silent) = (now, true);
+            self.subscribe(now);
             self.ask(now);
         }
+        self.judge(now);
     }
 
     /// What is known of a day before its first bar, and its check and its bar when it is over.
@@ -113,7 +109,7 @@ impl<R: Bar> LiveSource<R> {
     }
 
     /// Whether bars should have come for so long.
-    fn in_session(&self, now: NaiveDateTime, since: TimeDelta) -> bool {
+    pub(super) fn in_session(&self, now: NaiveDateTime, since: TimeDelta) -> bool {
         let minute = |hour: i64, minute: i64| {
             now.date().and_time(NaiveTime::MIN) + TimeDelta::minutes(hour * 60 + minute)
         };
@@ -126,8 +122,10 @@ impl<R: Bar> LiveSource<R> {
 /// Whether a minute of a session lies in a span.
 pub(super) fn traded(calendar: &Calendar, from: NaiveDateTime, to: NaiveDateTime) -> bool {
     let at = |day: NaiveDate, minute: i64| day.and_time(NaiveTime::MIN) + TimeDelta::minutes(minute);
-    calendar.sessions(from.date(), to.date()).any(|day| {
-        let spans = [(at(day, 9 * 60 + 30), at(day, 11 * 60 + 30)), (at(day, 13 * 60 + 1), at(day, 15 * 60))];
-        spans.iter().any(|&(first, last)| from <= last && to >= first)
-    })
+    from <= to
+        && calendar.sessions(from.date(), to.date()).any(|day| {
+            let spans =
+                [(at(day, 9 * 60 + 30), at(day, 11 * 60 + 30)), (at(day, 13 * 60 + 1), at(day, 15 * 60))];
+            spans.iter().any(|&(first, last)| from <= last && to >= first)
+        })
 }
