@@ -117,6 +117,18 @@ fn reader(redis: &TestRedis, folder: &TempDir) -> Watched {
     Watched::start("sqep-parquet", folder, &keys, &[])
 }
 
+fn listener(redis: &TestRedis, folder: &TempDir) -> Watched {
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-secret-that-no-agent-here-shows").expect("writes");
+    let keys = [
+        ("redis.url", &*redis.url()),
+        ("stream.kind", "bar:1m"),
+        ("agent.listen", "127.0.0.1:0"),
+        ("agent.token_file", &*token.display().to_string()),
+    ];
+    Watched::start("sqep-qmt", folder, &keys, &[])
+}
+
 fn features(redis: &TestRedis, folder: &TempDir) -> Watched {
     let state = folder.path().join("state").display().to_string();
     let keys = [("redis.url", &*redis.url()), ("reader.start", "earliest"), ("features.state", &*state)];
@@ -330,7 +342,10 @@ async fn every_name_and_value_that_rules_and_dashboard_ask_for_is_in_what_the_pr
     let group = "kind=\"bar:1d\",partition=\"0\",group=\"parquet\"";
     reader.metrics_once(&format!("sqep_rows_total{{{group},direction=\"out\"}}"), "2");
     reader.metrics_once(&format!("sqep_lag_entries{{{group}}}"), "0");
-    let told = [&publisher, &reader].map(|watched| watched.get("/metrics").expect("answers").1).concat();
+    let mut listener = listener(&redis, &folder);
+    listener.get_until("/metrics", |_, told| told.contains("\nsqep_source_degraded "));
+    let told = [&publisher, &reader, &listener];
+    let told = told.map(|watched| watched.get("/metrics").expect("answers").1).concat();
     let samples = told.lines().filter(|line| !line.starts_with('#'));
     let names: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
     let (_, values) = asked(&told);
