@@ -50,25 +50,18 @@ CREATE TABLE IF NOT EXISTS bar_30m AS bar_1m ENGINE = ReplacingMergeTree(version
 
 CREATE TABLE IF NOT EXISTS bar_60m AS bar_1m ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(frame) ORDER BY (symbol, frame);
 
--- An insert that comes again is known by its token; what is acknowledged is on disk. Skipped where the server is too old.
-ALTER TABLE bar_1d MODIFY SETTING non_replicated_deduplication_window = 100;
+-- What is acknowledged is on disk. Skipped where the server is too old.
 ALTER TABLE bar_1d MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_1d MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE ref_1d MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE ref_1d MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE ref_1d MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE bar_1m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE bar_1m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_1m MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE bar_5m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE bar_5m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_5m MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE bar_15m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE bar_15m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_15m MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE bar_30m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE bar_30m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_30m MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE bar_60m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE bar_60m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE bar_60m MODIFY SETTING fsync_part_directory = 1;

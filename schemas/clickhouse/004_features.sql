@@ -109,9 +109,7 @@ CREATE TABLE IF NOT EXISTS feature_1m (
     source LowCardinality(String) COMMENT 'who sent it'
 ) ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(frame) ORDER BY (symbol, frame);
 
-ALTER TABLE feature_1d MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE feature_1d MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE feature_1d MODIFY SETTING fsync_part_directory = 1;
-ALTER TABLE feature_1m MODIFY SETTING non_replicated_deduplication_window = 100;
 ALTER TABLE feature_1m MODIFY SETTING fsync_after_insert = 1;
 ALTER TABLE feature_1m MODIFY SETTING fsync_part_directory = 1;

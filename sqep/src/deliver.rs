@@ -169,7 +169,7 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         let target = *target.get_or_insert(standing.last);
         let mut hand = InHand::default();
         match standing.replay {
-            Some(_) => self.begin_past().await?,
+            Some(replay) => self.begin_past(&standing, replay).await?,
             None => self.take_up(&standing).await?,
         }
         self.read_pending(&mut hand, &standing).await?;
@@ -180,10 +180,17 @@ impl<S: Sink, I: Inlet> Session<'_, S, I> {
         }
     }
 
-    /// Before the past is read the sink is told so: without the replay it must not take itself for whole.
-    async fn begin_past(&mut self) -> Result<(), Broken> {
-        if self.sink.mark().await?.is_some_and(|mark| mark.is_in_replay()) {
+    /// Before the past is read the sink is told so: without the replay it must not take itself for whole. One that knows
+    /// nothing of a past that was handed out already lacks the part that was settled.
+    async fn begin_past(&mut self, standing: &Standing, replay: Replay) -> Result<(), Broken> {
+        let mark = self.sink.mark().await?;
+        if mark.as_ref().is_some_and(Mark::is_in_replay) {
             return Ok(());
+        }
+        // It had settled all of it, and had not turned to the stream yet.
+        let is_whole = |mark: Mark| replay.done && mark.born == standing.born && mark.id >= replay.after;
+        if replay.begun && !mark.is_some_and(is_whole) {
+            return Err(Broken::Fatal(self.loop_.asker.past_lost(self.loop_.kind).into()));
         }
         self.sink.keep(&Mark::in_replay()).await
     }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::{EntryId, Mark, transport::Standing};
+use crate::{EntryId, Kind, Mark, transport::Standing};
 
 /// Where a group without any history begins. There is no default: one end floods, the other loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,21 @@ pub enum MarkError {
         /// Stream.
         stream: String,
     },
+    /// The sink has lost what it was given of the past.
+    #[error(
+        "group {group:?} was handed a part of the past of {stream}, but its sink holds no mark of that: the sink was \
+         emptied or is another one, and the part that was settled is not given again. End the group (`sqep group retire \
+         {group} --kind {kind}`), then let it be given the past anew: with reader.start = \"archive\" start the reader again, \
+         else run `sqep replay --into {group} --kind {kind}` as before"
+    )]
+    PastLost {
+        /// Group.
+        group: String,
+        /// Stream.
+        stream: String,
+        /// What it holds.
+        kind: Kind,
+    },
     /// The start asked for is not on the stream any more.
     #[error(
         "reader.start asks for what comes after {at}, but {stream} was trimmed up to {trimmed}: start with \
@@ -249,6 +264,11 @@ impl Asker {
             }
             (Some(_), _) => Ok(Plan::GoOn),
         }
+    }
+
+    /// What is said of a sink that knows nothing of the past it was given.
+    pub(crate) fn past_lost(&self, kind: Kind) -> MarkError {
+        MarkError::PastLost { group: self.group.clone(), stream: self.stream.clone(), kind }
     }
 
     fn first(&self, standing: &Standing) -> Result<Plan, MarkError> {

@@ -107,6 +107,8 @@ pub struct Replay {
     pub after: EntryId,
     /// Whether all of the past lies ready.
     pub done: bool,
+    /// Whether some of it was handed out: a sink that was given it says so.
+    pub begun: bool,
 }
 
 /// What a batch leaves behind: letters, acknowledgements and the group's mark, as a whole or not at all.

@@ -42,6 +42,7 @@ impl Simulation {
                 flush: rate(8),
                 failover: rate(15),
                 garbage: rate(20),
+                emptied: rate(400),
             };
             let crash = Duration::from_millis([0, 40, 3_600_000][rng.random_range(0..3)]);
             let past = (rng.random_range(0..3) == 0).then(|| rng.random_range(1..80));
@@ -133,6 +134,10 @@ impl Simulation {
                 }
                 Err(error) => match error.downcast_ref() {
                     Some(MarkError::NoArchive { .. } | MarkError::ReplayGone { .. }) => {
+                        self.replay(stop).await;
+                    }
+                    Some(MarkError::PastLost { .. }) => {
+                        self.world.lock().server.retire();
                         self.replay(stop).await;
                     }
                     Some(_) => while resume(0, &mut sink, &mut inlet).await.is_err() {},

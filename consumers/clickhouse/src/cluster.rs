@@ -31,6 +31,11 @@ pub(crate) fn on_cluster(sql: &str, cluster: &str) -> Vec<String> {
     vec![sql.to_owned()]
 }
 
+/// The table that holds the rows of another on this server: on a cluster that is the one of its shard.
+pub(crate) fn holder(table: &str, cluster: &str) -> String {
+    if cluster.is_empty() || !is_cut(table) { table.to_owned() } else { local(table) }
+}
+
 /// Whether a table is cut by symbol.
 fn is_cut(table: &str) -> bool {
     CUT.iter().any(|head| table.starts_with(head))
@@ -104,6 +109,13 @@ mod tests {
         assert!(on_cluster(sql, "main")[0].starts_with(
             "CREATE TABLE IF NOT EXISTS bar_5m_local ON CLUSTER 'main' AS bar_1m_local ENGINE = Replicated"
         ));
+    }
+
+    #[test]
+    fn rows_are_in_the_table_of_the_shard() {
+        assert_eq!(holder("bar_1d", ""), "bar_1d");
+        assert_eq!(holder("bar_1d", "main"), "bar_1d_local");
+        assert_eq!(holder("sqep_mark", "main"), "sqep_mark");
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub struct Config {
     pub tls_ca_file: Option<PathBuf>,
     /// The cluster, as `remote_servers` of the servers names it; empty: one server.
     pub cluster: String,
-    /// Records at which a batch is full, at most 1,000,000; fewer where they would take more than 96 MiB, as features do.
+    /// Records at which a batch is full, at most 1,000,000; fewer where they would take more than 104 MiB, as features do. Two
+    /// batches are in memory, one written and one read ahead.
     pub records_max: usize,
     /// Seconds a batch may wait to fill.
     pub wait_s_max: u64,
@@ -42,7 +43,9 @@ pub struct Config {
     pub compression: Compression,
     /// Names and types of the columns travel with each insert, and the server compares them with its own.
     pub validate: bool,
-    /// An insert that comes again whole is known to the server by the hash of its rows, and dropped.
+    /// Lets the server drop an insert that comes again whole, known by the hash of its rows, as far as its tables keep such
+    /// hashes. It saves nothing that `FINAL` does not, and where a server died between the hash and the rows it drops rows
+    /// that are nowhere.
     pub deduplicate: bool,
 }
 
@@ -66,13 +69,13 @@ impl Default for Config {
             password_file: None,
             tls_ca_file: None,
             cluster: String::new(),
-            records_max: 500_000,
+            records_max: 1_000_000,
             wait_s_max: 5,
             connect_timeout_s_max: 5,
             timeout_s_max: 120,
             compression: Compression::None,
             validate: true,
-            deduplicate: true,
+            deduplicate: false,
         }
     }
 }

@@ -13,7 +13,10 @@ const ROWS: [u32; 1] = [469];
 /// Who we are.
 const WHO: [u32; 5] = [516, 192, 193, 194, 195];
 /// What we may.
-const MAY: [u32; 3] = [497, 291, 164];
+const MAY: [u32; 2] = [497, 291];
+/// What passes by itself: time (159) and sockets (209, 210), too many queries (202), memory (241), a server (164) or a table
+/// (242) that is read-only for now, too many parts (252), its keeper (999).
+const PASSES: [u32; 9] = [159, 164, 202, 209, 210, 241, 242, 252, 999];
 const UNKNOWN_DATABASE: u32 = 81;
 /// No such table.
 pub(crate) const UNKNOWN_TABLE: u32 = 60;
@@ -231,6 +234,15 @@ impl ClickHouseError {
         !matches!(self, Refused { .. } | Away { .. } | Changed { .. })
     }
 
+    /// Whether it passes by itself: a server that is away or busy is waited for.
+    pub fn passes(&self) -> bool {
+        match self {
+            ClickHouseError::Away { .. } => true,
+            ClickHouseError::Refused { code, .. } => PASSES.contains(code),
+            _ => false,
+        }
+    }
+
     /// Whether the server, or what it holds, may be another than before.
     pub(crate) fn casts_doubt(&self) -> bool {
         match self {
@@ -301,6 +313,17 @@ mod tests {
         }
         assert!(error("a proxy's word").casts_doubt());
         assert!(!error("Code: 252. DB::Exception: Too many parts").casts_doubt());
+    }
+
+    #[test]
+    fn what_passes_is_waited_for() {
+        for code in [159, 164, 202, 209, 210, 241, 242, 252, 999] {
+            assert!(error(&format!("Code: {code}. DB::Exception: …")).passes(), "{code}");
+        }
+        assert!(error("a proxy's word").passes());
+        for code in [60, 62, 81, 497, 516] {
+            assert!(!error(&format!("Code: {code}. DB::Exception: …")).passes(), "{code}");
+        }
     }
 
     #[test]

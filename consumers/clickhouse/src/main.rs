@@ -93,8 +93,8 @@ async fn deliver<R: Record>(app: App<Arguments, Settings>, store: Store) -> anyh
         return Ok(());
     }
     match probe.prepare().await {
-        // A server that is away comes back, and the loop waits for it; what it refuses at the start it would refuse again.
-        Err(error @ ClickHouseError::Away { .. }) => tracing::warn!("{:#}", anyhow::Error::from(error)),
+        // A server that is away or busy comes back, and the loop waits for it; what else it refuses it would refuse again.
+        Err(error) if error.passes() => tracing::warn!("{:#}", anyhow::Error::from(error)),
         prepared => prepared.map_err(told)?,
     }
     app.serve(http).await?;

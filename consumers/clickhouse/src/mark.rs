@@ -3,7 +3,7 @@
 
 use sqep::{EntryId, Kind, Mark};
 
-use crate::{ClickHouseError, Store, error::UNKNOWN_TABLE, store::quoted};
+use crate::{ClickHouseError, Store, cluster::holder, error::UNKNOWN_TABLE, store::quoted};
 
 /// Which reader a mark is of; the partition comes beside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +70,30 @@ pub(crate) async fn load(store: &Store, key: &Key, partition: u16) -> Result<Opt
 /// A row that says: no mark any more.
 const FORGOTTEN: &str = "\t\t";
 
-/// Takes back what all marks of a kind say, since its table is not there.
+/// Takes back what all marks of a kind say if its table is not there, and was not put aside either. The statement itself
+/// asks for that: another program may have made the table meanwhile.
 pub(crate) async fn forget(store: &Store, key: &Key) -> Result<(), ClickHouseError> {
+    let has = "SELECT count() FROM system.tables WHERE database = 'system' AND name = 'detached_tables'";
+    let has_detached = store.ask(has, "asking for its tables").await?.trim() != "0";
+    let table = quoted(&holder(&key.table(), &store.config().cluster));
+    let mut gone = not_in("tables", "name", &table);
+    if has_detached {
+        gone = format!("{gone} AND {}", not_in("detached_tables", "table", &table));
+    }
     let sql = format!(
         "INSERT INTO sqep_mark (kind, partition, prefix, reader, seq, born, id, before) SELECT kind, partition, prefix, \
-         reader, max(seq) + 1, '', '', '' FROM sqep_mark WHERE kind = {} GROUP BY kind, partition, prefix, reader HAVING \
+         reader, max(seq) + 1, '', '', '' FROM sqep_mark WHERE kind = {} AND {gone} GROUP BY kind, partition, prefix, reader HAVING \
          argMax(id, seq) != ''",
         quoted(key.kind.name())
     );
     store.run(&sql, "taking back the mark").await
+}
+
+/// That a list of the server's does not name a table of the database.
+fn not_in(list: &str, column: &str, table: &str) -> String {
+    format!(
+        "(SELECT count() FROM system.{list} WHERE database = currentDatabase() AND {column} = {table}) = 0"
+    )
 }
 
 /// Whether a database that held `known` and now holds `found` has lost something since.

@@ -7,7 +7,7 @@ use sqep::Record;
 
 use crate::{
     ClickHouseError, Store,
-    cluster::on_cluster,
+    cluster::{holder, on_cluster},
     error::{UNKNOWN_SETTING, UNKNOWN_TABLE},
     rows::columns,
     store::quoted,
@@ -42,6 +42,7 @@ pub const STATEMENTS: &[Script] = scripts![
     4 "004_features.sql",
     5 "005_views.sql",
     6 "006_mark.sql",
+    7 "007_mark.sql",
 ];
 
 /// How a statement begins that makes a dictionary.
@@ -106,9 +107,7 @@ pub(crate) async fn make_marks(store: &Store) -> Result<(), ClickHouseError> {
     missing(store).await?;
     make_ledger(store).await?;
     for script in STATEMENTS.iter().filter(|script| script.file.ends_with("_mark.sql")) {
-        for sql in statements(script, store)? {
-            store.run(&sql, &format!("applying {}", script.file)).await?;
-        }
+        say(store, script).await?;
     }
     Ok(())
 }
@@ -168,6 +167,15 @@ async fn make_ledger(store: &Store) -> Result<(), ClickHouseError> {
 
 async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
     let Script { number, file, .. } = *script;
+    say(store, script).await?;
+    tracing::debug!(database = store.config().database, "applied {file}");
+    let sql = format!("INSERT INTO sqep_schema (number, file) VALUES ({number}, {})", quoted(file));
+    store.run(&sql, "keeping which scripts were applied").await
+}
+
+/// The statements of a script, one after another.
+async fn say(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
+    let file = script.file;
     for sql in statements(script, store)? {
         match store.run(&sql, &format!("applying {file}")).await {
             // A property of tables that an older server does not have is none it could be without.
@@ -177,13 +185,20 @@ async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
             done => done?,
         }
     }
-    tracing::debug!(database = store.config().database, "applied {file}");
-    let sql = format!("INSERT INTO sqep_schema (number, file) VALUES ({number}, {})", quoted(file));
-    store.run(&sql, "keeping which scripts were applied").await
+    Ok(())
 }
 
-/// Holds the columns of a table against those of the records that go into it; tells whether it is there.
+/// Holds the columns of a table, and on a cluster of the one that holds its rows, against those of the records that go into
+/// it; tells whether the one that holds the rows is there.
 pub(crate) async fn compare<R: Record>(store: &Store, table: &str) -> Result<bool, ClickHouseError> {
+    let holder = holder(table, &store.config().cluster);
+    if holder != table {
+        compare_one::<R>(store, table).await?;
+    }
+    compare_one::<R>(store, &holder).await
+}
+
+async fn compare_one<R: Record>(store: &Store, table: &str) -> Result<bool, ClickHouseError> {
     let sql = format!(
         "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {} FORMAT TabSeparatedRaw",
         quoted(table)

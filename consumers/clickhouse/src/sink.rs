@@ -13,17 +13,18 @@ use crate::{
     ClickHouseError, Key, Store, insert, mark, ready, ready::Ready, schema, securities, split::split,
 };
 
-/// What the rows of a batch may take in memory.
-const BATCH_BYTES_MAX: usize = 96 << 20;
+/// What the rows of a batch may take in memory. There are two of them, the one that is written and the one that is read
+/// ahead: 208 MiB together. Room to grow that no row has touched takes none.
+const BATCH_BYTES_MAX: usize = 104 << 20;
 
 /// Writes batches of one kind into the table of that kind.
 ///
 /// **Why a record that comes twice does no harm.** The table is a `ReplacingMergeTree` by version with the key (symbol,
 /// frame), and a key never leaves its partition: of the rows of a key the views (`bar_1d_current` and those made of it) show
-/// the one of the highest version, and rows of the same key and version are the same row. An insert that comes again whole is
-/// moreover known to the server by the hash of its rows, and dropped; one that was broken off may leave some of its rows,
-/// whose hash is another, and which come again. The mark is kept only after the inserts of the batches before it were
-/// acknowledged; lost, it makes records come again and nothing else.
+/// the one of the highest version, and rows of the same key and version are the same row. One that was broken off may leave
+/// some of its rows, which come again. The server is asked to drop nothing that it takes for known: it may know the hash of
+/// rows that it lost. The mark is kept only after the inserts of the batches before it were acknowledged; lost, it makes
+/// records come again and nothing else.
 #[derive(Debug)]
 pub struct ClickHouseSink<R> {
     store: Store,
@@ -206,5 +207,33 @@ impl<R: Record> Sink for ClickHouseSink<R> {
             ClickHouseError::Mark { .. } => WriteError::Never(error.into()),
             _ => WriteError::Later(error.into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqep::{DayBar, DayFeature, Kind, MinuteFeature};
+
+    use super::*;
+    use crate::Config;
+
+    fn bytes<R: Record>(kind: Kind) -> usize {
+        let config = Config { records_max: 1_000_000, ..Config::default() };
+        let key = Key { kind, prefix: "sqep".to_owned(), group: "clickhouse".to_owned() };
+        let sink = ClickHouseSink::<R>::new(Store::new(config).unwrap(), key).unwrap();
+        sink.appetite().records_max * size_of::<Row<R>>()
+    }
+
+    #[test]
+    fn two_batches_of_the_widest_rows_leave_a_quarter_of_300_mib() {
+        let widest = [
+            bytes::<DayBar>(Kind::BarDay),
+            bytes::<DayFeature>(Kind::FeatureDay),
+            bytes::<MinuteFeature>(Kind::FeatureMinute),
+        ];
+        for batch in widest {
+            assert!(batch > 64 << 20, "{batch}");
+            assert!(2 * batch <= 225 << 20, "{batch}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use sqep::{DayBar, Kind};
 use sqep_clickhouse::{Config, STATEMENTS, Store, statements};
 use sqep_testkit::TestClickHouse;
 
@@ -18,6 +19,21 @@ async fn a_cluster_is_told_to_lose_patience_before_the_loader_does() {
     assert_eq!(asked.unwrap(), 1);
     let others = server.said("^SELECT .* WITH .*distributed_ddl_task_timeout");
     assert_eq!(others.unwrap(), 0);
+}
+
+/// The table of the shard holds the rows: the one over all shards may be there without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_cluster_the_table_that_holds_the_rows_is_asked_for() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    sqep_clickhouse::administer(&mut Store::new(common::config(&server)).unwrap()).await.unwrap();
+    let config = || Config { cluster: "main".to_owned(), ..common::config(&server) };
+    let prepared = async || common::sink_of::<DayBar>(config(), common::key(Kind::BarDay)).prepare().await;
+    // No cluster can be reached here: what is missing cannot be made, but that it is missing was seen.
+    let told = prepared().await.unwrap_err().to_string();
+    assert!(told.contains("making sqep_schema"), "{told}");
+    server.ask("CREATE TABLE bar_1d_local (symbol Int32, frame Date, open Float32) ENGINE = Memory").unwrap();
+    let told = prepared().await.unwrap_err().to_string();
+    assert!(told.contains("table bar_1d_local") && told.contains("Float32"), "{told}");
 }
 
 #[test]

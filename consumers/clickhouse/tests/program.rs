@@ -11,7 +11,13 @@ use std::{
 };
 
 use common::stream::{bars, publish};
-use sqep::{DayBar, Kind, Record, redis::keys::StreamSettings};
+use sqep::{
+    DayBar, Kind, Record,
+    app::{CalendarSettings, Outward, PublishSettings},
+    meter::Meters,
+    redis::keys::StreamSettings,
+};
+use sqep_archive::replay::{Order, Speed, Start, begin, give};
 use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, feed};
 
 fn command(redis: &str, server: &TestClickHouse, more: &[&str]) -> Command {
@@ -239,4 +245,76 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
     assert!(child.wait().unwrap().success(), "{}", std::fs::read_to_string(&log).unwrap());
     let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
     assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_busy_or_read_only_at_the_start_is_waited_for() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    publish(&redis, bars(5)).await;
+    for (code, statement) in [(202, "^SELECT version"), (164, "^CREATE"), (252, "^INSERT INTO bar_1d")] {
+        server.fail(&[Mishap::Code { code }.befalls(1, statement)]).unwrap();
+        let output = run(&redis, &server, &["--once"]);
+        assert!(output.status.success(), "{code}: {}", said(&output));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(&format!("Code: {code}")), "{code} befell it: {text}");
+        server.clear().unwrap();
+        redis.command::<()>(&["FLUSHALL"]).await.unwrap();
+        publish(&redis, bars(5)).await;
+    }
+}
+
+/// Day after day, so that a past can be given at the pace of its days.
+async fn publish_by_day(redis: &TestRedis) {
+    let mut bars = bars(10);
+    bars.sort_by_key(|bar| (bar.frame, bar.symbol));
+    feed::publish(redis, &StreamSettings::default(), &bars, 40).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_dropped_in_the_middle_of_a_replay_ends_the_loader_with_a_word_on_the_past() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    publish_by_day(&redis).await;
+    let (settings, stream) = (redis.settings(), StreamSettings::default());
+    let (publish, calendar, meters) =
+        (PublishSettings::default(), CalendarSettings::default(), Meters::default());
+    let outward = Outward {
+        redis: &settings,
+        stream: &stream,
+        publish: &publish,
+        calendar: &calendar,
+        meters: &meters,
+    };
+    // A day of frames a second.
+    let order = Order { group: "clickhouse".to_owned(), speed: Speed::Times(86_400.0), ..Order::default() };
+    assert_eq!(begin(&outward, &order).await.unwrap(), Start::Waits);
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let told = || std::fs::read_to_string(&log).unwrap();
+    let mut loader = command(&redis.url(), &server, &["--set", "clickhouse.wait_s_max=1"])
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let dropped = async {
+        let rows = || server.ask("SELECT count() FROM bar_1d").unwrap_or_default().trim().parse::<u64>();
+        while rows().unwrap_or(0) == 0 {
+            assert!(loader.try_wait().unwrap().is_none(), "{}", told());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.ask("DROP TABLE bar_1d SYNC").unwrap();
+        let ended = loop {
+            if let Some(status) = loader.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        stop.cancel();
+        ended
+    };
+    let (given, ended) = tokio::join!(give::<DayBar>(&outward, &order, false, &stop, |_| ()), dropped);
+    given.unwrap();
+    let told = told();
+    assert_eq!(ended.code(), Some(1), "{told}");
+    assert!(told.contains("was handed a part of the past"), "{told}");
+    assert!(told.contains("sqep group retire clickhouse --kind bar:1d"), "{told}");
 }

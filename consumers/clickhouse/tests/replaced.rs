@@ -179,3 +179,55 @@ async fn a_mark_from_before_marks_had_readers_counts_until_there_is_one() {
     assert_eq!(sink::<DayBar>(&server, DAY).mark(0).await.unwrap(), Some(mark(8)));
     assert_eq!(second.mark(0).await.unwrap(), Some(mark(12)));
 }
+
+/// Two programs start at once: one has made the table that the other found missing, and kept a mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_of_a_table_that_another_program_made_meanwhile_is_not_taken_back() {
+    let server = TestClickHouse::front(&[]).unwrap();
+    drop(loaded(&server).await);
+    server.ask("DROP TABLE bar_1d SYNC").unwrap();
+    server.fail(&[Mishap::Delay { ms: 3_000 }.befalls(1, "^INSERT INTO sqep_mark .*HAVING")]).unwrap();
+    let mut slow = sink::<DayBar>(&server, DAY);
+    let slow = tokio::spawn(async move { slow.prepare().await });
+    while server.said("^INSERT INTO sqep_mark .*HAVING").unwrap() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let mut quick = sink::<DayBar>(&server, DAY);
+    quick.prepare().await.unwrap();
+    quick.save(0, &mark(8)).await.unwrap();
+    assert!(!slow.is_finished(), "it still waits to take marks back");
+    slow.await.unwrap().unwrap();
+    assert_eq!(quick.mark(0).await.unwrap(), Some(mark(8)));
+}
+
+/// What is there and out of sight is not gone: its marks stay, and it is not made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_detached_keeps_its_marks() {
+    let server = TestClickHouse::start().unwrap();
+    drop(loaded(&server).await);
+    if server
+        .ask("SELECT count() FROM system.tables WHERE database = 'system' AND name = 'detached_tables'")
+        .unwrap()
+        == "0\n"
+    {
+        return;
+    }
+    server.ask("DETACH TABLE bar_1d").unwrap();
+    drop(sink::<DayBar>(&server, DAY).prepare().await);
+    server.ask("ATTACH TABLE IF NOT EXISTS bar_1d").unwrap();
+    assert_eq!(sink::<DayBar>(&server, DAY).mark(0).await.unwrap(), Some(mark(7)));
+    assert_eq!(held::<DayBar>(&server, DAY).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_is_written_through_to_disk_as_the_rows_are() {
+    let server = TestClickHouse::start().unwrap();
+    drop(loaded(&server).await);
+    for table in ["bar_1d", "feature_1m", "sqep_mark"] {
+        let made = server.ask(&format!("SHOW CREATE TABLE {table}")).unwrap();
+        assert!(
+            made.contains("fsync_after_insert = 1") && made.contains("fsync_part_directory = 1"),
+            "{made}"
+        );
+    }
+}

@@ -51,12 +51,7 @@ async fn a_database_keeps_every_promise_of_a_sink() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_keeps_them_compressed_and_without_validation_and_deduplication() -> anyhow::Result<()> {
-    let plain = |config| Config {
-        validate: false,
-        deduplicate: false,
-        compression: sqep_clickhouse::Compression::Lz4,
-        ..config
-    };
+async fn it_keeps_them_compressed_and_without_validation() -> anyhow::Result<()> {
+    let plain = |config| Config { validate: false, compression: sqep_clickhouse::Compression::Lz4, ..config };
     sink::sink(|| async { Server::new(plain) }).await
 }

@@ -205,6 +205,7 @@ impl<E: Engine> Desk<E> {
     pub(crate) async fn facts(&mut self, rows: &[Row<RefDay>], last: EntryId) -> anyhow::Result<()> {
         self.finish().await?;
         let (behind, replaying) = (self.behind().await?, self.replaying());
+        let before = self.known_before(rows).await?;
         self.begin(Input::Facts, last).await?;
         let Some(todo) = &mut self.todo else { return Ok(()) };
         let (mut changed, mut owes) = (Vec::new(), behind && todo.publish);
@@ -212,6 +213,9 @@ impl<E: Engine> Desk<E> {
             let symbol = record.symbol;
             let security = self.securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
             let said = Said { day: record.frame, version: *version, facts: Facts::from(record) };
+            if before.get(&(symbol.get(), said.day)) == Some(&said.facts) {
+                continue;
+            }
             let told = security.hear(said, &self.calendar, &mut todo.rows);
             if told != Told::Known {
                 changed.push((symbol.get(), midnight(record.frame)));
@@ -237,17 +241,31 @@ impl<E: Engine> Desk<E> {
         self.catch_up().await
     }
 
+    /// What rows far back were computed with, where facts of their days come again: most often the same.
+    async fn known_before(&self, rows: &[Row<RefDay>]) -> anyhow::Result<HashMap<(i32, NaiveDate), Facts>> {
+        let mut came: HashMap<(i32, NaiveDate), u64> = HashMap::new();
+        for Row { record, version, .. } in rows {
+            let symbol = record.symbol.get();
+            if self.securities.get(&symbol).is_some_and(|known| known.is_far_back(record.frame)) {
+                let lowest = came.entry((symbol, record.frame)).or_insert(*version);
+                *lowest = (*lowest).min(*version);
+            }
+        }
+        self.past.facts_before(&came).await
+    }
+
     /// Facts of days that were heard too long ago, or of a past that is given.
     async fn look_up(&self, rows: &[Row<E::Bar>]) -> anyhow::Result<HashMap<(i32, NaiveDate), Facts>> {
         if !E::JOINED {
             return Ok(HashMap::new());
         }
-        let replaying = self.replaying();
+        let (replaying, behind) = (self.replaying(), self.behind().await?);
         let unknown = |row: &&Row<E::Bar>| {
             let day = day_of(&row.record);
             match self.securities.get(&row.record.symbol().get()) {
+                Some(security) if security.heard_nothing() => replaying || behind,
                 Some(security) => security.facts(day).is_none() && (replaying || security.forgot(day)),
-                None => replaying,
+                None => replaying || behind,
             }
         };
         let missing: Vec<_> =

@@ -36,6 +36,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn end(&mut self, calendar: &Calendar, rows: &mut Vec<Self::Feature>) -> Result<(), PushError>;
     /// The day of a bar.
     fn day(bar: &Self::Bar) -> NaiveDate;
+    /// Whether anything was traded: a bar without volume has no row.
+    fn trades(bar: &Self::Bar) -> bool;
     /// Whether the oldest of so many bars at hand is older than corrections are expected of.
     fn leaves(oldest: &Self::Bar, count: usize, newest: &Self::Bar) -> bool;
     /// The row of a bar that has none any more: every feature null, as no other row is.
@@ -86,6 +88,10 @@ impl Engine for DayFeatures {
 
     fn day(bar: &DayBar) -> NaiveDate {
         bar.frame
+    }
+
+    fn trades(bar: &DayBar) -> bool {
+        bar.vol > 0.0
     }
 
     fn leaves(_: &DayBar, count: usize, _: &DayBar) -> bool {
@@ -151,6 +157,10 @@ impl Engine for MinuteFeatures {
 
     fn day(bar: &MinuteBar) -> NaiveDate {
         bar.frame.date()
+    }
+
+    fn trades(bar: &MinuteBar) -> bool {
+        bar.vol > 0.0
     }
 
     /// The open day is at hand.

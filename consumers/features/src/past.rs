@@ -1,8 +1,10 @@
 //! The past of some securities: what an archive holds of them, and what lies on the stream after it. Knows where bars and the
 //! facts of days are found and in which order they are handed out; must not compute or publish anything.
 
+mod facts;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     marker::PhantomData,
     mem,
     path::{Path, PathBuf},
@@ -12,7 +14,7 @@ use std::{
 use anyhow::Context;
 use chrono::{Datelike, Months, NaiveDate, NaiveTime, TimeDelta};
 use sqep::{
-    Calendar, EntryId, Kind, Mark, Record, RefDay, Row,
+    Calendar, EntryId, Kind, Mark, Record, Row,
     check::Checker,
     record::Cell,
     redis::{Server, inspect::Inspector, keys::Keys},
@@ -20,6 +22,7 @@ use sqep::{
 use sqep_archive::{Error, Filter, Home, Reader, Symbols, Versions, mark};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use self::facts::{Known, archived_facts, learn};
 use crate::{Facts, engine::Engine, security::Extent};
 
 /// Milliseconds one look at a stream waits.
@@ -78,8 +81,6 @@ impl<B> Item<B> {
 
 /// Bars by security and time, with their versions.
 type Waiting<B> = BTreeMap<(i32, i64), Vec<(u64, B)>>;
-/// Facts of days, by security and day, with the version that says them.
-type Known = HashMap<(i32, NaiveDate), (u64, Facts)>;
 
 impl<E: Engine> Past<E> {
     /// How the stream of a kind stands.
@@ -112,22 +113,15 @@ impl<E: Engine> Past<E> {
             walk.waiting.entry(key).or_default().push((row.version, row.record));
         })
         .await?;
-        if E::JOINED {
-            let (facts, after) = self.after(Kind::RefDay).await?;
-            if after < facts.trimmed {
-                return Err(self.gap(Kind::RefDay, &facts, after).into());
-            }
-            walk.heard = self.heard(&wanted).await?;
-        }
+        self.join_stream(&mut walk).await?;
         Ok(walk)
     }
 
-    /// Walks over what an archive holds up to a version, with the facts of the stream as well.
+    /// Walks over what an archive holds up to a version, with the facts of the stream as well. The error is a [`Gap`] where
+    /// the archive of facts is not followed by the stream.
     pub(crate) async fn archived_walk(&self, wanted: Symbols, version_max: u64) -> anyhow::Result<Walk<E>> {
-        let mut walk = self.archive_walk(wanted.clone(), version_max)?;
-        if E::JOINED {
-            walk.heard = self.heard(&wanted).await?;
-        }
+        let mut walk = self.archive_walk(wanted, version_max)?;
+        self.join_stream(&mut walk).await?;
         Ok(walk)
     }
 
@@ -143,30 +137,9 @@ impl<E: Engine> Past<E> {
             waiting: BTreeMap::new(),
             heard: Known::new(),
             known: None,
+            joins: E::JOINED,
             engine: PhantomData,
         })
-    }
-
-    /// What the stream says of facts that the archive does not hold yet.
-    async fn heard(&self, wanted: &Symbols) -> anyhow::Result<Known> {
-        let (stream, after) = self.after(Kind::RefDay).await?;
-        let mut heard = Known::new();
-        self.scan::<RefDay>(Kind::RefDay, after, stream.last, wanted, |row| learn(&mut heard, &row)).await?;
-        Ok(heard)
-    }
-
-    /// Facts of some securities' days, from the first to the last of a span: archive and stream.
-    pub(crate) async fn facts(
-        &self,
-        wanted: &Symbols,
-        (from, to): (NaiveDate, NaiveDate),
-    ) -> anyhow::Result<HashMap<(i32, NaiveDate), Facts>> {
-        let mut known = self.heard(wanted).await?;
-        if let Some(root) = &self.archive {
-            archived_facts(root, wanted, (from, to), &mut known)?;
-        }
-        let within = known.into_iter().filter(|((_, day), _)| (from..=to).contains(day));
-        Ok(within.map(|(key, (_, facts))| (key, facts)).collect())
     }
 
     /// A stream, and the entry after which the archive does not hold it.
@@ -224,21 +197,30 @@ pub(crate) struct Walk<E: Engine> {
     heard: Known,
     /// Facts of the month handed out last.
     known: Option<(NaiveDate, Known)>,
+    /// Whether facts are looked for.
+    joins: bool,
     engine: PhantomData<fn() -> E>,
 }
 
 impl<E: Engine> Walk<E> {
-    /// Whether this is, as far as can be told before, the whole past of a security. What an archive holds shows on the way.
+    /// Whether an archive is part of this.
+    pub(crate) fn is_archived(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// Hands out bars alone, as those need them who only count.
+    pub(crate) fn without_facts(self) -> Walk<E> {
+        Walk { joins: false, ..self }
+    }
+
+    /// Whether the stream alone is the whole past of a security.
     pub(crate) fn reaches(&self, symbol: i32, known: Extent) -> bool {
-        if self.reader.is_some() {
-            return true;
+        let mut found = Extent::default();
+        let bars = self.waiting.range((symbol, i64::MIN)..=(symbol, known.last));
+        for (&(_, time), _) in bars {
+            found.add(time);
         }
-        let mut bars = 0;
-        let (mut first, mut last) = (i64::MAX, i64::MIN);
-        for &(_, time) in self.waiting.range((symbol, i64::MIN)..=(symbol, known.last)).map(|(key, _)| key) {
-            (bars, first, last) = (bars + 1, first.min(time), last.max(time));
-        }
-        bars >= known.bars && first <= known.first && last >= known.last
+        found.covers(known)
     }
 
     /// The first bar the stream says something of that came after these versions of bars and of facts.
@@ -284,7 +266,7 @@ impl<E: Engine> Walk<E> {
             facts_version: 0,
         });
         let mut items: Vec<_> = items.collect();
-        if E::JOINED {
+        if self.joins {
             self.join(&mut items)?;
         }
         Ok(Some(items))
@@ -326,33 +308,12 @@ impl<E: Engine> Walk<E> {
             let mut known = Known::new();
             if let Some(root) = &self.archive {
                 let last = first.checked_add_months(Months::new(1)).unwrap_or(first) - TimeDelta::days(1);
-                archived_facts(root, &self.wanted, (first, last), &mut known)?;
+                archived_facts(root, &self.wanted, (first, last), |row| learn(&mut known, row))?;
             }
             self.known = Some((first, known));
         }
         self.known.as_ref().map(|(_, known)| known).context("no month was read")
     }
-}
-
-fn archived_facts(
-    root: &Path,
-    wanted: &Symbols,
-    (from, to): (NaiveDate, NaiveDate),
-    known: &mut Known,
-) -> anyhow::Result<()> {
-    let (from, to) = (from.and_time(NaiveTime::MIN), to.and_time(NaiveTime::MIN));
-    let filter = Filter { from: Some(from), to: Some(to), symbols: wanted.clone() };
-    let Some(mut reader) = reader::<RefDay>(root, Kind::RefDay, filter)? else { return Ok(()) };
-    while let Some(block) = reader.next()? {
-        block.rows.iter().for_each(|row| learn(known, row));
-    }
-    Ok(())
-}
-
-fn learn(known: &mut Known, row: &Row<RefDay>) {
-    let key = (row.record.symbol.get(), row.record.frame);
-    let said = (row.version, Facts::from(&row.record));
-    known.entry(key).and_modify(|best| *best = if said.0 >= best.0 { said } else { *best }).or_insert(said);
 }
 
 /// Every version an archive holds of a kind; `None` if it holds none of it yet.

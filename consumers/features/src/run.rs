@@ -149,13 +149,14 @@ impl Run<'_> {
             bars_in.resume(NAME, bars).await?;
         }
         if !E::JOINED {
-            return sqep_archive::replay::deliver(&bars_in, NAME, self.once, stop, bars).await.map(drop);
+            let done = Box::pin(sqep_archive::replay::deliver(&bars_in, NAME, self.once, stop, bars)).await;
+            return done.map(drop);
         }
         // Facts first: a bar that meets the facts of its day need not be computed twice.
         refs_in.deliver(NAME, true, stop, refs).await?;
         let stop = stop.child_token();
         let ending = async {
-            let done = sqep_archive::replay::deliver(&bars_in, NAME, self.once, &stop, bars).await;
+            let done = Box::pin(sqep_archive::replay::deliver(&bars_in, NAME, self.once, &stop, bars)).await;
             stop.cancel();
             done
         };

@@ -8,10 +8,10 @@ mod saved;
 
 use std::{collections::VecDeque, mem};
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::NaiveDate;
 use sqep::{Calendar, Record, Symbol};
 
-use crate::{Facts, engine::Engine};
+use crate::{Facts, engine::Engine, past::midnight};
 
 /// Days whose facts are remembered, newest first.
 const FACTS_DAYS_MAX: usize = 8;
@@ -74,6 +74,25 @@ pub(crate) struct Security<E: Engine> {
     owed: Option<i64>,
 }
 
+impl Default for Extent {
+    fn default() -> Self {
+        Extent { first: i64::MAX, last: i64::MIN, bars: 0 }
+    }
+}
+
+impl Extent {
+    /// Counts one more bar.
+    pub(crate) fn add(&mut self, time: i64) {
+        let Extent { first, last, bars } = *self;
+        *self = Extent { first: first.min(time), last: last.max(time), bars: bars.saturating_add(1) };
+    }
+
+    /// Whether a past of this extent is the whole of one that was known.
+    pub(crate) fn covers(self, known: Extent) -> bool {
+        self.bars >= known.bars && self.first <= known.first && self.last >= known.last
+    }
+}
+
 impl<E: Engine> Security<E> {
     pub(crate) fn new(symbol: Symbol) -> Security<E> {
         let (base, head) = (E::begin(symbol), E::begin(symbol));
@@ -130,6 +149,16 @@ impl<E: Engine> Security<E> {
     /// The facts of a day as they were heard.
     pub(crate) fn facts(&self, day: NaiveDate) -> Option<Facts> {
         self.said.iter().find(|said| said.day == day).map(|said| said.facts)
+    }
+
+    /// Whether nothing was heard of any day: the state was built, or the facts are still to come.
+    pub(crate) fn heard_nothing(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    /// Whether a day lies so far back that its facts are computed with and not remembered.
+    pub(crate) fn is_far_back(&self, day: NaiveDate) -> bool {
+        self.before >= midnight(day) && self.facts(day).is_none()
     }
 
     /// Whether the facts of a day may have been heard before those that are remembered, or never here.
@@ -287,7 +316,7 @@ impl<E: Engine> Security<E> {
         if said.day > E::day(newest) {
             return Told::Taken;
         }
-        let midnight = said.day.and_time(NaiveTime::MIN).and_utc().timestamp().div_euclid(60);
+        let midnight = midnight(said.day);
         if self.before >= midnight {
             return Told::Older(midnight);
         }

@@ -55,7 +55,11 @@ fn days(seed: u64) -> Input<DayBar> {
     let days: Vec<Vec<DayBar>> = securities.iter().map(|&symbol| market.days(symbol).collect()).collect();
     let bars = by_day(&days);
     let mut sent: Vec<DayBar> = Vec::new();
-    let corrections = market.corrections(40);
+    let mut corrections = market.corrections(40);
+    // Some turn out to have been no bar at all.
+    for bar in corrections.iter_mut().step_by(3) {
+        *bar = DayBar { vol: 0.0, amount: Some(0.0), ..*bar };
+    }
     let every = bars.len() / 40;
     for (part, correction) in bars.chunks(every).zip(corrections.iter().map(Some).chain(iter::repeat(None))) {
         sent.extend(part);
@@ -84,6 +88,11 @@ fn minutes(seed: u64) -> Input<MinuteBar> {
                 // Now with other numbers, and those that count come later.
                 sent.push(MinuteBar { vol: bar.vol + 100.0, ..*bar });
                 late.push(*bar);
+            }
+            2 => {
+                // Turns out to have been no bar at all.
+                sent.push(*bar);
+                late.push(MinuteBar { vol: 0.0, amount: Some(0.0), ..*bar });
             }
             _ => sent.push(*bar),
         }

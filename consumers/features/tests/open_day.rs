@@ -215,3 +215,56 @@ async fn the_end_of_yesterday_is_at_hand_in_the_first_minutes_of_today() {
     world.run::<MinuteFeatures>().await.unwrap();
     world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_far_back_that_come_again_unchanged_put_no_row_out() {
+    let (bars, mut refs) = some_days(14);
+    for archived in [false, true] {
+        let mut world = World::new(BARS).await;
+        let root = world.path("archive");
+        world.publish(Kind::RefDay, &refs, 500).await;
+        world.publish(BARS, &bars, 2_000).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+        if archived {
+            world.archive::<RefDay>(Kind::RefDay, &root).await;
+            world.trim::<RefDay>(Kind::RefDay).await;
+            world.archive::<MinuteBar>(BARS, &root).await;
+            world.config.features.archive = Some(root.clone());
+        }
+        let rows = world.rows::<MinuteFeature>(FEATURES).await.len();
+        world.publish(Kind::RefDay, &refs, 500).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+        assert_eq!(world.rows::<MinuteFeature>(FEATURES).await.len(), rows, "archived: {archived}");
+        // One of them is another now: its rows and those after it, of its security alone.
+        let at =
+            refs.iter().position(|day| day.symbol.class() != Class::Index && day.adjust.is_some()).unwrap();
+        refs[at].adjust = refs[at].adjust.map(|adjust| adjust * 1.5);
+        world.publish(Kind::RefDay, &refs, 500).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+        world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+        let news = world.rows::<MinuteFeature>(FEATURES).await.split_off(rows);
+        assert!(!news.is_empty() && news.iter().all(|(_, row)| row.symbol == refs[at].symbol));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_after_a_lost_snapshot_find_the_facts_of_the_archive() {
+    let (bars, refs) = some_days(3);
+    let mut world = World::new(BARS).await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    let (first, rest) = bars.split_at(bars.len() / 2);
+    let (second, third) = rest.split_at(rest.len() - 200);
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, first, 500).await;
+    world.archive::<MinuteBar>(BARS, &root).await;
+    world.publish(BARS, second, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.archive::<RefDay>(Kind::RefDay, &root).await;
+    world.trim::<RefDay>(Kind::RefDay).await;
+    // Up to the archive's end the state is built, then bars come again whose rows are there already.
+    std::fs::remove_file(world.path("state/feature_1m-0.snapshot")).unwrap();
+    world.publish(BARS, third, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}

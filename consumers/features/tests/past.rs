@@ -8,10 +8,11 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use sqep::{DayBar, DayFeature, Kind, Record, Symbol};
+use sqep::{DayBar, DayFeature, EntryId, Kind, Record, Symbol};
 use sqep_features::{
     DayFeatures, Facts,
     engine::Engine,
+    list::LIST,
     verify::{VerifyArgs, verify},
 };
 use world::{World, batch, by_day};
@@ -34,6 +35,11 @@ fn corrected(bar: &DayBar) -> DayBar {
     DayBar { vol: bar.vol + 100.0, amount: bar.amount.map(|amount| amount + 100.0 * bar.close), ..*bar }
 }
 
+/// A bar that turns out to have been none: nothing was traded.
+fn untraded(bar: &DayBar) -> DayBar {
+    DayBar { vol: 0.0, amount: Some(0.0), ..*bar }
+}
+
 /// Places of the bars of the first security, oldest first.
 fn of_first(bars: &[DayBar]) -> Vec<usize> {
     (0..bars.len()).filter(|&at| bars[at].symbol == bars[0].symbol && bars[at].vol > 0.0).collect()
@@ -51,7 +57,8 @@ fn with_late_news(bars: &[DayBar]) -> (Vec<DayBar>, Vec<DayBar>) {
         if at % 200 == 199 {
             sent.append(&mut late);
             newest[at - 150] = corrected(&bars[at - 150]);
-            sent.push(newest[at - 150]);
+            newest[at - 120] = untraded(&bars[at - 120]);
+            sent.extend([newest[at - 150], newest[at - 120]]);
         }
     }
     sent.append(&mut late);
@@ -185,12 +192,17 @@ async fn a_bar_corrected_to_no_volume_has_its_row_withdrawn() {
     // One far behind, and the newest.
     let places = of_first(&bars);
     for at in [places[20], places[places.len() - 1]] {
-        bars[at] = DayBar { vol: 0.0, amount: Some(0.0), ..bars[at] };
+        bars[at] = untraded(&bars[at]);
         world.publish(BARS, &bars[at..=at], 200).await;
         world.run::<DayFeatures>().await.unwrap();
         let (_, row) = world.held::<DayFeature>(FEATURES).await[&bars[at].key()];
         assert!(DayFeatures::is_withdrawn(&row) && !row.valid, "{row:?}");
         world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    }
+    // By one feature a reader tells them from all others.
+    let susp_gap = LIST.iter().position(|feature| feature.name == "susp_gap").unwrap();
+    for (_, row) in world.rows::<DayFeature>(FEATURES).await {
+        assert_eq!(row.values[susp_gap].is_nan(), DayFeatures::is_withdrawn(&row), "{row:?}");
     }
     let key = format!("sqep:{{feature:1d:0}}:latest:{}", bars[0].symbol.get());
     let frame: String = world.redis.command(&["HGET", &key, "frame"]).await.unwrap();
@@ -200,6 +212,83 @@ async fn a_bar_corrected_to_no_volume_has_its_row_withdrawn() {
     world.archive::<DayFeature>(FEATURES, &root).await;
     let args = VerifyArgs { archive: root, features: None, day: Vec::new() };
     verify::<DayFeatures>(&args, &std::sync::Arc::new(sqep::Calendar::published())).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_row_that_a_server_lost_is_withdrawn_again() {
+    for archived in [false, true] {
+        let (mut world, mut bars) = days().await;
+        let root = world.path("archive");
+        world.config.features.archive = archived.then(|| root.clone());
+        world.publish(BARS, &bars, 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+        let cursor = "sqep:{feature:1d:0}:cursor:features";
+        let before: Vec<String> = world.redis.command(&["HGETALL", cursor]).await.unwrap();
+        let kept = world.rows::<DayFeature>(FEATURES).await.len();
+        let at = of_first(&bars)[20];
+        bars[at] = untraded(&bars[at]);
+        world.publish(BARS, &bars[at..=at], 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+        world.archive::<DayBar>(BARS, &root).await;
+        // As after a crash: the rows are gone with their cursor, the bar is not.
+        for (version, _) in world.rows::<DayFeature>(FEATURES).await.drain(kept..) {
+            let id = EntryId::of_version(version).to_string();
+            let _: i64 = world.redis.command(&["XDEL", "sqep:{feature:1d:0}", &id]).await.unwrap();
+        }
+        let words: Vec<&str> =
+            ["HSET", cursor].into_iter().chain(before.iter().map(String::as_str)).collect();
+        let _: i64 = world.redis.command(&words).await.unwrap();
+        assert_eq!(world.rows::<DayFeature>(FEATURES).await.len(), kept);
+        world.publish(BARS, &bars[..1], 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+        world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_archive_with_a_hole_no_row_goes_out() {
+    let (mut world, bars) = days().await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    world.publish(BARS, &bars, 200).await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.trim::<DayBar>(BARS).await;
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    // One month of the middle is gone.
+    let months = std::fs::read_dir(root.join("bar_1d")).unwrap().map(|entry| entry.unwrap().path());
+    let mut months: Vec<_> = months.filter(|path| path.is_dir()).collect();
+    months.sort();
+    std::fs::remove_dir_all(&months[months.len() / 2]).unwrap();
+    let places = of_first(&bars);
+    world.publish(BARS, &[corrected(&bars[places[3]]), untraded(&bars[places[5]])], 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await, rows, "rows stay as they were");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newest_row_that_is_withdrawn_with_none_before_it_at_hand_is_kept_no_longer() {
+    let (mut world, mut bars) = days().await;
+    world.config.features.latest = true;
+    // The first security is not traded for longer than bars are at hand.
+    let places = of_first(&bars);
+    let newest = places.len() - AT_HAND - 5;
+    places[newest + 1..].iter().for_each(|&at| bars[at] = untraded(&bars[at]));
+    world.publish(BARS, &bars, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let key = format!("sqep:{{feature:1d:0}}:latest:{}", bars[0].symbol.get());
+    let frame: String = world.redis.command(&["HGET", &key, "frame"]).await.unwrap();
+    assert_eq!(frame, bars[places[newest]].frame.to_string());
+    // One before it changes nothing of that, the newest takes it away.
+    for (at, kept) in [(newest - 3, 1), (newest, 0)] {
+        let at = places[at];
+        bars[at] = untraded(&bars[at]);
+        world.publish(BARS, &bars[at..=at], 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+        let exists: i64 = world.redis.command(&["EXISTS", &key]).await.unwrap();
+        assert_eq!(exists, kept);
+    }
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

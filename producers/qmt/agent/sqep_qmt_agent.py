@@ -1,8 +1,8 @@
 # coding: utf-8
 """Sends bars of QMT to sqep-qmt: dials out, sends QMT's own values, keeps nothing. Needs Python 3.6 and xtquant.
-python sqep_qmt_agent.py --connect HOST:7878 --token-file FILE --sector 沪深A股; in big QMT: edit DEFAULTS, run as strategy"""
-import argparse, contextlib, json, math, os, select, socket, ssl, threading, time
-DEFAULTS = ["--connect", "127.0.0.1:7878", "--token-file", "C:/sqep/token.txt", "--sector", u"沪深A股"]
+python sqep_qmt_agent.py --connect HOST:7878 --token-file FILE --sector SECTOR; in big QMT: edit DEFAULTS, run as strategy"""
+import argparse, contextlib, json, math, os, select, socket, ssl, sys, threading, time
+DEFAULTS = ["--connect", "127.0.0.1:7878", "--token-file", "C:/sqep/token.txt", "--sector", u"\u6caa\u6df1A\u80a1"]  # all A shares
 FIELDS = ["time", "open", "high", "low", "close", "volume", "amount", "preClose", "suspendFlag", "openInterest"]
 DETAIL = dict(day="TradingDay", name="InstrumentName", up="UpStopPrice", down="DownStopPrice", preClose="PreClose")
 DIVID = ["time", "interest", "stockBonus", "stockGift", "allotNum", "allotPrice", "gugai", "dr"]
@@ -22,24 +22,24 @@ def rows_of(frame, fields=FIELDS):
     return [dict(zip(names, map(plain, row))) for row in zip(*[frame[name] for name in names])]
 class Agent(object):
     def __init__(self, xt, args):
-        self.xt, self.args, self.lock, self.moved = xt, args, threading.Lock(), time.monotonic()
-        self.sock, self.pause, self.again, self.subs, self.swept_at = None, 1, 0, {}, time.time()
+        self.xt, self.args, self.lock, self.page = xt, args, threading.Lock(), getattr(sys.stdout, "encoding", None) or "ascii"
+        self.sock, self.pause, self.again, self.subs, self.swept_at, self.moved = None, 1, 0, {}, time.monotonic(), time.monotonic()
         threading.Thread(target=self.beats, daemon=True).start()
     def step(self, wait=0.2):  # whatever QMT or the network does: it begins again after a pause
         self.moved = time.monotonic()
         try:
-            self.sock is None and time.time() >= self.again and self.dial()
+            self.sock is None and time.monotonic() >= self.again and self.dial()
             self.work(wait) if self.sock else time.sleep(wait)
         except Exception as error:
-            print(time.strftime("%H:%M:%S"), repr(error), flush=True)
-            self.sock, self.again, self.pause = None, time.time() + self.pause, min(self.pause * 2, PAUSE_S_MAX)
+            print(time.strftime("%H:%M:%S"), repr(error).encode(self.page, "backslashreplace").decode(self.page), flush=True)
+            self.sock, self.again, self.pause = None, time.monotonic() + self.pause, min(self.pause * 2, PAUSE_S_MAX)
     def beats(self):  # none while a call of QMT does not return: the program ends, and its supervisor starts it again
         while not time.sleep(BEAT_S):
             hangs = time.monotonic() - self.moved > self.args.hang_s_max
             with contextlib.suppress(OSError, AttributeError):
                 self.beat() if not hangs else hasattr(self.xt, "inside") or os._exit(1)
     def offer(self):
-        self.listed, sector = time.time(), self.args.sector
+        self.listed, sector = time.monotonic(), self.args.sector
         with contextlib.suppress(Exception): sector and self.xt.download_sector_data()  # noqa: E701, not every QMT has it
         return [code for code in self.args.codes.split(",") if code] or list(sector and self.xt.get_stock_list_in_sector(sector))
     def dial(self):
@@ -47,8 +47,8 @@ class Agent(object):
         sock = socket.create_connection((host, port), timeout=30)
         if self.args.tls_ca:
             sock = ssl.create_default_context(cafile=self.args.tls_ca).wrap_socket(sock, server_hostname=host)
-        self.period, self.polled, self.began, self.heard, self.swept, self.whole, self.well = None, 0, 0, None, None, False, True
-        self.sock, self.seq, self.rest, self.todo, self.failed = sock, 0, b"", [], set()
+        self.period, self.polled, self.began, self.heard, self.swept = None, -math.inf, -math.inf, None, None
+        self.sock, self.seq, self.rest, self.todo, self.failed, self.whole, self.well = sock, 0, b"", [], set(), False, True
         self.send(t="hello", v=1, agent=self.args.name, session=os.urandom(8).hex(), token=token, codes=codes, unit={
             "volume": self.args.volume}, api=getattr(self.xt, "inside", "xtdata"), tz_offset_s=-time.timezone)
     def send(self, **line):
@@ -73,13 +73,13 @@ class Agent(object):
         if job["t"] == "sub":
             [self.xt.unsubscribe_quote(self.subs.popitem()[1]) for _ in list(self.subs)]
             self.codes, self.period, self.start, self.sent = job["codes"], job["period"], job.get("start", ""), {}
-            self.most, self.began, self.pause = self.args.subscribe_max, 0, 1
+            self.most, self.began, self.pause = self.args.subscribe_max, -math.inf, 1
             self.todo = [other for other in self.todo if other["t"] == "hist"]
     def work(self, wait):
-        until = self.hear(0 if self.todo else wait) or time.time() + TURN_S
+        until = self.hear(0 if self.todo else wait) or time.monotonic() + TURN_S
         while self.period:  # one security of each job in turn, so that no poll waits for more than one download
-            time.time() - self.polled >= POLL_S and self.poll()
-            if not self.todo or time.time() >= until: return  # noqa: E701
+            time.monotonic() - self.polled >= POLL_S and self.poll()
+            if not self.todo or time.monotonic() >= until: return  # noqa: E701
             self.one(self.todo.pop(0))
     def one(self, job):
         if not job["left"]:
@@ -96,7 +96,7 @@ class Agent(object):
                 self.bars(code, rows, "history", period, req=job["req"])
                 job["rows"] += len(rows)
             else:
-                seq = self.xt.subscribe_quote(code, period=period, count=0) if len(self.subs) < self.most else 0
+                seq = self.subs.get(code) or len(self.subs) < self.most and self.xt.subscribe_quote(code, period=period, count=0)
                 self.most = self.most if seq > 0 and not self.subs.update({code: seq}) else len(self.subs)
                 self.show([code])
             self.failed.discard((job["t"], code))
@@ -104,9 +104,9 @@ class Agent(object):
             self.whole = self.whole and (job["t"] == "hist" or (job["t"], code) in self.failed)
             self.failed.add((job["t"], code))
             self.send(t="err", req=job.get("req"), code=code, msg=repr(error)[:500])
-    def poll(self):  # all that is subscribed; every so often a look begins with it that downloads the others, one by one
-        self.polled = now = time.time()
-        live, slow = list(self.subs), [code for code in self.codes if code not in self.subs]
+    def poll(self):  # all that is subscribed; if that is not all, every so often a look begins that downloads all, one by one
+        self.polled, live = time.monotonic(), list(self.subs)
+        now, slow = self.polled, list(self.codes) if set(self.codes) - set(live) else []  # what is subscribed may be dead
         if now - self.began >= (LOOK_S if slow else 0) and all(job["t"] == "hist" for job in self.todo):
             look = dict(t="look", left=slow, heard=self.heard, period=self.period, start=self.start)
             self.began, self.whole, self.todo[:0] = now, True, [look]
@@ -118,7 +118,7 @@ class Agent(object):
             self.well = self.whole = False
             self.send(t="err", msg=repr(error)[:500])
     def show(self, codes):  # as far back as the last whole look
-        missed = min(int(max(0, time.time() - self.swept_at) / MINUTE_S), MISSED_MAX)
+        missed = min(int(max(0, time.monotonic() - self.swept_at) / MINUTE_S), MISSED_MAX)
         for code, frame in self.xt.get_market_data_ex(FIELDS, codes, self.period, count=2 + missed, **RAW).items():
             rows, before = rows_of(frame), self.sent.get(code) or [{}]
             new = rows[-1:] and rows[-1].get("time") != before[-1].get("time")  # with the last of the one before

@@ -221,6 +221,15 @@ impl Board {
         self.forming = 0;
     }
 
+    /// The bar of a security that is not final is forgotten: it was not looked at, and history will tell.
+    pub fn forget_one(&mut self, symbol: Symbol, out: &mut Outcome) {
+        let forming = self.lines.get_mut(&symbol).and_then(|line| line.forming.take());
+        if forming.is_some() {
+            self.forming -= 1;
+            out.skip(Reason::Superseded);
+        }
+    }
+
     /// Securities with a bar that is not final yet.
     pub fn forming(&self) -> usize {
         self.forming

@@ -15,6 +15,8 @@ use crate::{bar::LOT_SHARES, board::Board, day::close_of, protocol::Bars, units:
 const AFTER_CLOSE_S: i64 = 90;
 /// Before the minutes of a day that does not add up are asked for: at once, and later, since downloads may take effect late.
 const PAUSES_S: [i64; 3] = [0, 60, 300];
+/// Between rounds at the least, when all that does not add up is missing: nobody waits for its answers.
+const PAUSE_S_MIN: i64 = 60;
 /// Securities told by name.
 const TOLD_MAX: usize = 10;
 
@@ -38,6 +40,8 @@ pub struct Daily {
     theirs: BTreeMap<Symbol, f64>,
     /// Rounds in which minutes were asked for again.
     rounds: usize,
+    /// Before that there is no other round for what is missing.
+    next: NaiveDateTime,
     over: bool,
 }
 
@@ -70,6 +74,10 @@ impl Daily {
             return Step::Nothing;
         }
         let differ = self.differ(board, now.date());
+        let waits = !differ.is_empty() && differ.iter().all(|(symbol, ..)| missing.contains_key(symbol));
+        if waits && now < self.next {
+            return Step::Nothing;
+        }
         self.tell(symbols, &differ);
         if self.rounds == 0 && !missing.is_empty() {
             warn!("end of day: QMT does not give {}", named(missing));
@@ -79,6 +87,7 @@ impl Daily {
             return Step::Nothing;
         };
         self.rounds += 1;
+        self.next = now + TimeDelta::seconds(pause.max(PAUSE_S_MIN));
         let symbols = differ.into_iter().map(|(symbol, ..)| symbol).collect();
         Step::Minutes(symbols, now + TimeDelta::seconds(pause))
     }
@@ -117,6 +126,39 @@ impl Daily {
         for (symbol, ours, theirs) in differ.iter().take(TOLD_MAX) {
             let ours = ours.map_or_else(|| "unknown".to_owned(), |ours| ours.to_string());
             warn!("{symbol}: minutes add up to {ours} shares, the day has {theirs}: {what}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqep::{Kind, kind::Grid};
+
+    use super::*;
+    use crate::{config::QmtSettings, rules::Rules};
+
+    fn at(time: &str) -> NaiveDateTime {
+        format!("2025-01-02T{time}").parse().unwrap()
+    }
+
+    #[test]
+    fn between_rounds_for_what_is_missing_there_are_pauses() {
+        let symbol: Symbol = "600000.SH".parse().unwrap();
+        let rules = Rules::new(Kind::BarMinute(Grid::M1), &QmtSettings::default());
+        let (symbols, board) = (BTreeSet::from([symbol]), Board::new(rules));
+        let missing = BTreeMap::from([(symbol, "busy".to_owned())]);
+        let mut daily = Daily::default();
+        assert_eq!(daily.step(&symbols, &missing, &board, at("15:02:00")), Step::Days);
+        daily.theirs.insert(symbol, 100_000.0);
+        let seconds = (0..900).map(|second| at("15:02:01") + TimeDelta::seconds(second));
+        let rounds: Vec<_> =
+            seconds.filter(|&now| daily.step(&symbols, &missing, &board, now) != Step::Nothing).collect();
+        assert_eq!(rounds, [at("15:02:01"), at("15:03:01"), at("15:04:01")]);
+        assert!(daily.over, "it gives up");
+        // What is not missing has answered, and is judged at once.
+        let mut daily = Daily { day: daily.day, theirs: daily.theirs, ..Daily::default() };
+        for _ in PAUSES_S {
+            assert_ne!(daily.step(&symbols, &BTreeMap::new(), &board, at("15:20:00")), Step::Nothing);
         }
     }
 }

@@ -11,15 +11,11 @@ use chrono::{NaiveDateTime, TimeDelta};
 use sqep::Symbol;
 use tracing::warn;
 
+use self::want::{BRIEF_S, TRIES_MAX, Want};
 use crate::protocol::{Done, Period, Reply};
 
-/// Pause before a request is made again; doubled each time.
-const PAUSE_FIRST_S: i64 = 5;
-const PAUSE_S_MAX: i64 = 300;
-/// How often a security may fail before it is missing.
-const TRIES_MAX: u32 = 6;
-/// Pause before one is asked for again at which agents end or fall silent.
-const PAUSE_LOST_S: i64 = 1_800;
+mod want;
+
 /// Missing securities that are told by name.
 const TOLD_MAX: usize = 10;
 /// How often the patience with a request is doubled at most.
@@ -32,37 +28,6 @@ const EMPTY_MAX: u32 = 2;
 const TIMES_MAX: usize = 256;
 /// How QMT writes times.
 pub(crate) const FORM: &str = "%Y%m%d%H%M%S";
-
-/// From when on a security's bars are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Want {
-    start: NaiveDateTime,
-    /// How often it failed or came short.
-    tries: u32,
-    /// How often the whole request was lost: each time it is made with half as many, so that whoever stops an agent ends up
-    /// alone.
-    lost: u32,
-    empty: u32,
-    not_before: NaiveDateTime,
-}
-
-impl Want {
-    fn new(start: NaiveDateTime, not_before: NaiveDateTime) -> Want {
-        Want { start, tries: 0, lost: 0, empty: 0, not_before }
-    }
-
-    fn is_missing(&self) -> bool {
-        self.tries >= TRIES_MAX
-    }
-
-    /// After it failed once more.
-    fn failed(self, lost: bool, now: NaiveDateTime) -> Want {
-        let pause = PAUSE_FIRST_S.saturating_mul(1 << self.tries.min(10)).min(PAUSE_S_MAX);
-        let want = Want { tries: self.tries.saturating_add(1), lost: self.lost + u32::from(lost), ..self };
-        let pause = if want.lost >= TRIES_MAX { PAUSE_LOST_S } else { pause };
-        Want { not_before: now + TimeDelta::seconds(pause), ..want }
-    }
-}
 
 /// A request that was made.
 #[derive(Debug)]
@@ -170,13 +135,9 @@ impl Gaps {
         self.wants.values_mut().filter(|want| !want.is_missing()).for_each(|want| want.not_before = now);
         for req in gone {
             let Some(asked) = self.asked.remove(&req) else { continue };
+            let brief = now - asked.at < TimeDelta::seconds(BRIEF_S);
             for (symbol, want) in self.rest(asked) {
-                let want = want.failed(true, now);
-                if want.is_missing() {
-                    self.put(symbol, want, "the agent was gone each time");
-                } else {
-                    self.put(symbol, Want { not_before: now, ..want }, "");
-                }
+                self.put(symbol, want.gone(brief, now), "the agent was gone each time");
             }
         }
     }

@@ -197,8 +197,12 @@ impl Line {
         }
         let wall = bar.raw.wall;
         let published = self.floor.as_ref().is_some_and(|floor| wall <= floor.mark);
+        // Of a day before, nobody remembers what went out but up to where: the answer to a request that was made again.
+        if !published && wall.date() < self.day && self.settled >= Some(wall) {
+            return out.skip(Reason::Duplicate);
+        }
         if !published && !rules.waits(wall) {
-            self.settled = Some(wall);
+            self.settled = self.settled.max(Some(wall));
         }
         self.finish(symbol, bar, rules, out);
     }

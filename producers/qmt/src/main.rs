@@ -134,13 +134,15 @@ impl Job {
         let mut minutes = LiveSource::<R>::new(plan, events).map_err(Usage)?;
         let minutes = async move {
             self.publish(&mut minutes).await?;
-            minutes.complete()
+            anyhow::Ok(minutes.complete())
         };
-        let Some((refs, bars)) = days else { return minutes.await };
+        let Some((refs, bars)) = days else { return minutes.await? };
         let (mut refs, mut bars) = (ShelfSource::new(refs), ShelfSource::new(bars));
         let refs = self.publish_kind(&mut refs, Kind::RefDay);
         let bars = self.publish_kind(&mut bars, Kind::BarDay);
-        tokio::try_join!(minutes, refs, bars).map(drop)
+        // What is missing of the minutes keeps no day from its end.
+        let (complete, ..) = tokio::try_join!(minutes, refs, bars)?;
+        complete
     }
 
     async fn recording<R: Bar>(&self) -> anyhow::Result<()> {

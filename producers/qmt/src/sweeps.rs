@@ -7,16 +7,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeDelta};
 
-/// Acknowledgements of an agent that are remembered.
-const ACKS_MAX: usize = 128;
+/// Acknowledgements of an agent that are remembered: at one a second, of two hours. No longer look is known to be whole.
+const ACKS_MAX: usize = 7_200;
 
 /// What is known of the looks of all agents.
 #[derive(Debug, Default)]
 pub struct Sweeps {
     acks: HashMap<u64, BTreeMap<u64, NaiveDateTime>>,
     swept: NaiveDateTime,
+    took: TimeDelta,
 }
 
 impl Sweeps {
@@ -29,10 +30,12 @@ impl Sweeps {
         }
     }
 
-    /// An agent has looked at everything since it heard an acknowledgement.
-    pub fn swept(&mut self, agent: u64, ack: u64) {
-        if let Some(&at) = self.acks.get(&agent).and_then(|acks| acks.get(&ack)) {
-            self.swept = self.swept.max(at);
+    /// An agent has looked at everything since it heard an acknowledgement. It says so again until its next look is whole.
+    pub fn swept(&mut self, agent: u64, ack: u64, now: NaiveDateTime) {
+        if let Some(&at) =
+            self.acks.get(&agent).and_then(|acks| acks.get(&ack)).filter(|&&at| at > self.swept)
+        {
+            (self.swept, self.took) = (at, now - at);
         }
     }
 
@@ -44,6 +47,11 @@ impl Sweeps {
     /// When the last look began at the earliest.
     pub fn at(&self) -> NaiveDateTime {
         self.swept
+    }
+
+    /// How long the last look took at most.
+    pub fn took(&self) -> TimeDelta {
+        self.took
     }
 }
 
@@ -58,16 +66,24 @@ mod tests {
         sweeps.acked(1, 5, at("10:00:00"));
         sweeps.acked(1, 5, at("10:00:09"));
         sweeps.acked(1, 6, at("10:00:05"));
-        sweeps.swept(2, 5);
-        sweeps.swept(1, 7);
+        let now = at("10:00:20");
+        sweeps.swept(2, 5, now);
+        sweeps.swept(1, 7, now);
         assert_eq!(sweeps.at(), NaiveDateTime::default(), "nobody said that to it");
-        sweeps.swept(1, 6);
-        sweeps.swept(1, 5);
-        assert_eq!(sweeps.at(), at("10:00:05"));
+        sweeps.swept(1, 6, now);
+        sweeps.swept(1, 5, now);
+        sweeps.swept(1, 6, at("10:00:40"));
+        assert_eq!(
+            (sweeps.at(), sweeps.took()),
+            (at("10:00:05"), TimeDelta::seconds(15)),
+            "told again, it is the same look"
+        );
         sweeps.gone(1);
-        sweeps.swept(1, 6);
-        (7..1_000).for_each(|seq| sweeps.acked(1, seq, at("10:01:00")));
-        sweeps.swept(1, 7);
+        sweeps.swept(1, 6, now);
+        (7..10_000).for_each(|seq| sweeps.acked(1, seq, at("10:01:00")));
+        sweeps.swept(1, 7, now);
         assert_eq!(sweeps.at(), at("10:00:05"), "what is too old is forgotten");
+        sweeps.swept(1, 10_000 - 7_200, at("12:00:00"));
+        assert_eq!(sweeps.at(), at("10:01:00"), "a look may take two hours");
     }
 }

@@ -6,14 +6,15 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use chrono::{NaiveDateTime, TimeDelta, Timelike};
-use common::{at, clock};
+use common::at;
 use sqep::{Calendar, Cursors, Kind, MinuteBar, Record, Source, Symbol, kind::Grid, meter::Meters, shanghai};
 use sqep_qmt::{
+    clock::Clock,
     config::{AgentSettings, AliasChoice, Auction, QmtSettings},
     listen::{Agent, Event, Room},
     live::{LivePlan, LiveSource},
@@ -75,6 +76,7 @@ struct World {
     source: LiveSource<MinuteBar>,
     events: mpsc::Sender<Event>,
     said: mpsc::Receiver<Reply>,
+    now: Arc<Mutex<NaiveDateTime>>,
     id: u64,
     stream: Vec<MinuteBar>,
     cursors: Cursors,
@@ -86,12 +88,13 @@ struct World {
 impl World {
     async fn new(auction: Auction, left: usize) -> World {
         let (events, happened) = mpsc::channel(100_000);
-        let mut source = LiveSource::new(plan(auction), happened).unwrap();
+        let now = Arc::new(Mutex::new(at(NOW)));
+        let mut source = LiveSource::new(plan(auction, &now), happened).unwrap();
         let cursors = Cursors::default();
         source.open(&cursors).await.unwrap();
         let (stream, asked) = (Vec::new(), Vec::new());
         let (_, said) = mpsc::channel(1);
-        World { auction, source, events, said, id: 0, stream, cursors, left, asked }
+        World { auction, source, events, said, now, id: 0, stream, cursors, left, asked }
     }
 
     async fn say(&self, message: Message) {
@@ -120,6 +123,25 @@ impl World {
         }
     }
 
+    /// Sends rows for a request; how many they are.
+    async fn page(&self, req: u64, code: &str, page: &[NaiveDateTime]) -> u64 {
+        let rows = Rows { good: page.iter().map(|&wall| row(wall)).collect(), odd: Vec::new() };
+        let sent = u64::try_from(rows.good.len()).unwrap();
+        let (src, period, code) = (From::History, Period::M1, code.to_owned());
+        self.say(Message::Bars(Bars { seq: 0, period, src, req: Some(req), code, rows })).await;
+        sent
+    }
+
+    /// The next request that was made.
+    fn request(&mut self) -> Option<Reply> {
+        std::iter::from_fn(|| self.said.try_recv().ok()).find(|reply| matches!(reply, Reply::Hist { .. }))
+    }
+
+    async fn wait(&mut self, time: TimeDelta) {
+        *self.now.lock().unwrap() += time;
+        self.read().await;
+    }
+
     /// Answers requests until there are none, or until the history is cut off: the request that was.
     async fn answer(&mut self) -> Option<u64> {
         while let Ok(reply) = self.said.try_recv() {
@@ -133,10 +155,7 @@ impl World {
                         return Some(req);
                     }
                     self.left -= 1;
-                    let rows = Rows { good: page.iter().map(|&wall| row(wall)).collect(), odd: Vec::new() };
-                    sent += u64::try_from(rows.good.len()).unwrap();
-                    let (src, period, code) = (From::History, Period::M1, code.clone());
-                    self.say(Message::Bars(Bars { seq: 0, period, src, req: Some(req), code, rows })).await;
+                    sent += self.page(req, &code, page).await;
                 }
             }
             self.say(Message::Done(Done { req, rows: sent })).await;
@@ -171,7 +190,7 @@ impl World {
                 self.read().await;
                 let (events, happened) = mpsc::channel(100_000);
                 self.events = events;
-                self.source = LiveSource::new(plan(self.auction), happened).unwrap();
+                self.source = LiveSource::new(plan(self.auction, &self.now), happened).unwrap();
                 self.source.open(&self.cursors.clone()).await.unwrap();
             }
         }
@@ -179,7 +198,8 @@ impl World {
     }
 }
 
-fn plan(auction: Auction) -> LivePlan {
+fn plan(auction: Auction, now: &Arc<Mutex<NaiveDateTime>>) -> LivePlan {
+    let shown = Arc::clone(now);
     LivePlan {
         settings: QmtSettings { auction, ..QmtSettings::default() },
         agent: AgentSettings { history_days: 3, ..AgentSettings::default() },
@@ -187,7 +207,7 @@ fn plan(auction: Auction) -> LivePlan {
         kind: Kind::BarMinute(Grid::M1),
         calendar: Arc::new(Calendar::published()),
         once: false,
-        clock: clock(NOW),
+        clock: Clock::new(move || *shown.lock().unwrap()),
         meters: Meters::default(),
         desk: None,
     }
@@ -242,6 +262,32 @@ async fn after_a_cut_only_the_rest_of_several_days_is_asked_for() {
                 );
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_after_its_repetition_doubles_no_day() {
+    for auction in [Auction::Keep, Auction::Fold] {
+        let mut world = World::new(auction, usize::MAX).await;
+        world.come().await;
+        let Some(Reply::Hist { req, codes, start, .. }) = world.request() else { panic!("nothing is asked") };
+        // Nothing comes for longer than anybody waits: it is asked again, and answered.
+        for _ in 0..40 {
+            world.wait(TimeDelta::seconds(10)).await;
+            assert_eq!(world.answer().await, None);
+            world.read().await;
+        }
+        assert_whole(&world, "asked again", |_| false);
+        let start = NaiveDateTime::parse_from_str(&start, "%Y%m%d%H%M%S").unwrap();
+        let mut sent = 0;
+        for code in codes {
+            for page in labels(start).chunks(PAGE) {
+                sent += world.page(req, &code, page).await;
+            }
+        }
+        world.say(Message::Done(Done { req, rows: sent })).await;
+        world.read().await;
+        assert_whole(&world, "the first answer after the second", |_| false);
     }
 }
 

@@ -7,9 +7,9 @@ mod common;
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -334,6 +334,26 @@ async fn subscriptions_that_die_in_silence_are_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_downloads_fail_for_some_looks_no_bar_is_cut_short_and_no_minute_is_lost() {
+    // Six looks of 15 seconds of the market.
+    let out = [("STANDIN_OUT_S", "100-195")];
+    play(Scene { minutes: 11, more: &["--subscribe-max", "0"], habits: &out, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_not_all_is_subscribed_a_dead_subscription_cuts_no_bar_short() {
+    let lost = [("STANDIN_DEAF_S", "200")];
+    play(Scene { minutes: 8, more: &["--subscribe-max", "1"], habits: &lost, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_console_cannot_show_ends_no_agent() {
+    // Every message of the stand-in is Chinese; what fails while the agent looks for its codes is printed.
+    let habits = [("PYTHONIOENCODING", "ascii"), ("STANDIN_DUMB", "3")];
+    play(Scene { habits: &habits, ..SCENE }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_listing_comes_without_a_new_connection() {
     let listed = [("STANDIN_LISTED", "600999.SH"), ("STANDIN_LISTED_S", "100")];
     let codes = [600_000, 1, 510_300, 600_999];
@@ -386,6 +406,7 @@ fn the_agent_is_one_short_file_that_python_3_6_reads() {
     let path = root().join("producers/qmt/agent/sqep_qmt_agent.py");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.lines().count() <= 150, "{} lines", text.lines().count());
+    assert!(text.is_ascii(), "a build that takes it for another code page reads the same");
     let check =
         "import ast, sys; ast.parse(open(sys.argv[1], encoding='utf-8').read(), feature_version=(3, 6))";
     let status = Command::new(python()).args(["-c", check]).arg(&path).status().unwrap();
@@ -399,6 +420,7 @@ fn the_agent_is_one_short_file_that_python_3_6_reads() {
         "select",
         "socket",
         "ssl",
+        "sys",
         "threading",
         "time",
         "xtquant",
@@ -415,6 +437,7 @@ fn the_agent_is_one_short_file_that_python_3_6_reads() {
 /// The program beside the agent, from a time of the market on.
 struct Program {
     child: Child,
+    out: BufReader<ChildStdout>,
     agent: Option<Agent>,
 }
 
@@ -438,14 +461,15 @@ impl Program {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
         let address = line.trim().rsplit(' ').next().unwrap().to_owned();
         #[expect(clippy::disallowed_methods, reason = "the stand-in's clock begins where the program's does")]
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let base = shanghai::instant_ms(at(start)).unwrap().to_string();
         let habits = [&[("STANDIN_BASE_MS", &*base), ("STANDIN_CLOSED", "20250101")], habits].concat();
         let agent = shipped(RUN, &address, folder, epoch, &[], &habits).spawn().unwrap();
-        Program { child, agent: Some(Agent(agent)) }
+        Program { child, out, agent: Some(Agent(agent)) }
     }
 }
 
@@ -559,7 +583,11 @@ async fn one_security_that_always_fails_keeps_no_day_bar_from_the_others_and_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_once_ends_without_a_security_that_always_fails_and_says_which() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
-    let program = Program::start(&rig, folder.path(), "2025-01-02T09:40:00", &["--once"], &BROKEN);
+    let mut program = Program::start(&rig, folder.path(), "2025-01-02T09:40:00", &["--once"], &BROKEN);
+    let out: Vec<String> = program.out.by_ref().lines().map(Result::unwrap).collect();
+    for name in ["stream: read", "ref:1d: read", "bar:1d: read"] {
+        assert!(out.iter().any(|line| line.starts_with(name)), "{name} comes to its end: {out:?}");
+    }
     let (code, text) = end(program);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("securities whose history did not come: 600999.SH"), "{text}");

@@ -226,7 +226,9 @@ impl RedisInlet {
         let parse = |text: Option<String>| text.and_then(|text| text.parse().ok());
         let settled = delivered.map(|delivered| parse(settled).unwrap_or(delivered));
         let (trimmed, resume) = (parse(trimmed).unwrap_or_default(), parse(resume));
-        let replay = replay.map(|replay| replay.how_far());
+        // By the group of the past: what it settled is gone from there, what it was handed is remembered.
+        let begun = delivered.is_some_and(|delivered| delivered > EntryId::ZERO);
+        let replay = replay.map(|replay| replay.how_far(begun));
         Ok(Standing { born, settled, last, trimmed, resume, replay })
     }
 }

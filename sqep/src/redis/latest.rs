@@ -41,6 +41,31 @@ impl Latest {
         self.put(records, true).await
     }
 
+    /// Forgets the securities of these records, unless something newer than the record is kept of one.
+    pub async fn forget<R: Record>(&self, records: &[R]) -> Result<(), TransportError> {
+        let mut held = self.connection.lock().await;
+        let mut connection = match held.take() {
+            Some(connection) => connection,
+            None => self.server.connect().await?,
+        };
+        let mut gone: HashMap<i32, &R> =
+            records.iter().map(|record| (record.symbol().get(), record)).collect();
+        self.learn(&mut connection, &gone).await?;
+        gone.retain(|symbol, record| self.known(*symbol).is_some_and(|known| known <= record.time()));
+        if !gone.is_empty() {
+            let mut delete = redis::pipe();
+            for record in gone.values() {
+                delete.cmd("DEL").arg(self.key(*record)).ignore();
+            }
+            connection.ask_all::<redis::Value>(&delete).await?;
+        }
+        if let Ok(mut times) = self.times.lock() {
+            times.retain(|symbol, _| !gone.contains_key(symbol));
+        }
+        *held = Some(connection);
+        Ok(())
+    }
+
     async fn put<R: Record>(&self, records: &[R], whatever_is_kept: bool) -> Result<(), TransportError> {
         let mut held = self.connection.lock().await;
         let mut connection = match held.take() {

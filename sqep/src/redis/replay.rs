@@ -80,8 +80,8 @@ impl State {
         State { done: true, ..self.clone() }.text().unwrap_or_default()
     }
 
-    pub(super) fn how_far(&self) -> transport::Replay {
-        transport::Replay { after: self.after, done: self.done }
+    pub(super) fn how_far(&self, begun: bool) -> transport::Replay {
+        transport::Replay { after: self.after, done: self.done, begun }
     }
 }
 

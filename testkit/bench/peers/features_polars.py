@@ -14,7 +14,7 @@ def load(paths: list[pathlib.Path], symbols: int | None) -> pl.DataFrame:
     bars = pl.read_parquet(paths, columns=BARS)
     if symbols:
         bars = bars.filter(pl.col("symbol").is_in(bars["symbol"].unique().sort().head(symbols).implode()))
-    return bars.sort("symbol", "frame")
+    return bars.with_columns(session=pl.col("frame").rank("dense").cast(pl.Int64)).sort("symbol", "frame")
 
 
 def of(expr: pl.Expr) -> pl.Expr:
@@ -55,10 +55,8 @@ def compute(bars: pl.DataFrame) -> pl.DataFrame:
 
 def query(bars: pl.LazyFrame) -> pl.LazyFrame:
     """The whole computation."""
-    sessions = bars.select(pl.col("frame").unique().sort()).with_row_index("session")
     adjust = pl.col("adjust")
-    base = bars.join(sessions, on="frame", how="left", maintain_order="left").filter(pl.col("vol") > 0)
-    base = base.with_columns(
+    base = bars.filter(pl.col("vol") > 0).with_columns(
         t=of(pl.int_range(pl.len())),
         O=pl.col("open") * adjust,
         H=pl.col("high") * adjust,
@@ -177,7 +175,7 @@ def directed(base: pl.LazyFrame) -> pl.LazyFrame:
         close_pos=pl.when(flat).then(0.5).otherwise((c - l) / (h - l)),
         limit_state=pl.when(up).then(1.0).when(down).then(-1.0).otherwise(0.0),
         is_st=pl.col("st").fill_null(False).cast(pl.Float64),
-        susp_gap=of(pl.col("session").cast(pl.Int64).diff() - 1).fill_null(0).clip(0, 250).cast(pl.Float64),
+        susp_gap=of(pl.col("session").diff() - 1).fill_null(0).clip(0, 250).cast(pl.Float64),
     )
 
 

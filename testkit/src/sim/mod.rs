@@ -36,6 +36,8 @@ pub struct Faults {
     pub failover: u32,
     /// An entry nobody can read appears.
     pub garbage: u32,
+    /// The sink is emptied while it is being given the past.
+    pub emptied: u32,
 }
 
 /// What all parts of one simulation share.

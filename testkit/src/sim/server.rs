@@ -33,7 +33,7 @@ pub(super) struct Past {
 
 impl Past {
     pub(super) fn how_far(&self) -> Replay {
-        Replay { after: self.after, done: self.done }
+        Replay { after: self.after, done: self.done, begun: self.group.delivered > EntryId::ZERO }
     }
 }
 
@@ -129,6 +129,14 @@ impl Server {
         // The stream is read from its beginning, but its ids go on above those of whatever it held before.
         self.state.group = Some(Group::default());
         self.state.past = Some(Past::default());
+    }
+
+    /// Ends the group, which lacks a part of its past, unless somebody reads as it at the moment.
+    pub fn retire(&mut self) {
+        let leased = self.lease.is_some_and(|(_, until)| Instant::now() < until);
+        if !leased && self.state.past.as_ref().is_some_and(|past| past.how_far().begun) {
+            (self.state.past, self.state.group) = (None, None);
+        }
     }
 
     /// Whether the group waits for more of its past.

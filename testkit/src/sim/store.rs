@@ -158,9 +158,14 @@ impl Sink for StoreSink {
     async fn mark(&mut self, _partition: u16) -> Result<Option<Mark>, WriteError> {
         // A reader that asks takes up anew: it may write a batch again.
         self.order = None;
-        let store = &mut self.world.lock().store;
+        let mut world = self.world.lock();
+        let emptied = world.happens(|faults| faults.emptied);
+        let store = &mut world.store;
         if store.locked.is_some_and(|reader| reader != self.reader) {
             return Err(later());
+        }
+        if emptied && store.mark.as_ref().is_some_and(Mark::is_in_replay) {
+            (store.rows, store.mark) = (BTreeMap::new(), None);
         }
         store.locked = Some(self.reader);
         Ok(store.mark.clone())

@@ -15,7 +15,7 @@ use super::{Desk, SAY, Todo};
 use crate::{
     engine::Engine,
     past::{Gap, Item, Walk},
-    security::Security,
+    security::{Extent, Security},
 };
 
 /// Securities whose past is walked at once.
@@ -59,8 +59,9 @@ impl<E: Engine> Desk<E> {
         };
         // Of a past that is given the newest is taken, due or not: what comes later says the same.
         let upto = if self.replaying() { EntryId::of_version(u64::MAX) } else { self.upto };
-        let gap = match self.past.walk(symbols, upto).await {
+        let gap = match self.past.walk(symbols.clone(), upto).await {
             Ok(walk) => {
+                again.torn = self.torn(&walk, (symbols, upto), some).await?;
                 self.go_through(walk, some, &mut again, todo).await?;
                 None
             }
@@ -74,6 +75,38 @@ impl<E: Engine> Desk<E> {
         Ok(())
     }
 
+    /// Securities whose past is not whole. What an archive holds shows only on the way, and no row may be out by then: it is
+    /// walked once more.
+    async fn torn(
+        &self,
+        walk: &Walk<E>,
+        (symbols, upto): (Symbols, EntryId),
+        some: &[i32],
+    ) -> anyhow::Result<HashSet<i32>> {
+        let mut found: HashMap<i32, Extent> = HashMap::new();
+        let known = |symbol: &i32| self.securities.get(symbol).map(Security::extent);
+        if !walk.is_archived() {
+            let torn = |symbol: &&i32| known(symbol).is_some_and(|known| !walk.reaches(**symbol, known));
+            return Ok(some.iter().filter(torn).copied().collect());
+        }
+        let mut count = self.past.walk(symbols, upto).await?.without_facts();
+        while let Some(items) = count.next()? {
+            for bar in items.iter().filter_map(Item::newest).map(|(_, bar)| bar) {
+                let symbol = bar.symbol().get();
+                if known(&symbol).is_some_and(|known| bar.time() <= known.last) {
+                    found.entry(symbol).or_default().add(bar.time());
+                }
+            }
+            self.pulse();
+            yield_now().await;
+        }
+        let torn = |symbol: &&i32| {
+            let there = found.get(symbol).copied().unwrap_or_default();
+            known(symbol).is_some_and(|known| !there.covers(known))
+        };
+        Ok(some.iter().filter(torn).copied().collect())
+    }
+
     async fn go_through(
         &self,
         mut walk: Walk<E>,
@@ -81,12 +114,7 @@ impl<E: Engine> Desk<E> {
         again: &mut Again<E>,
         todo: &mut Todo<E::Feature>,
     ) -> anyhow::Result<()> {
-        for symbol in some {
-            let Some(known) = self.securities.get(symbol) else { continue };
-            if walk.reaches(*symbol, known.extent()) {
-                continue;
-            }
-            again.torn.insert(*symbol);
+        for symbol in &again.torn {
             let since = todo.older.get(symbol).and_then(|why| why.since);
             let lost = since.and_then(|since| walk.lost_from(*symbol, since));
             again.changed.extend(lost.map(|time| (*symbol, time)));
@@ -145,8 +173,9 @@ impl<E: Engine> Desk<E> {
             return;
         }
         let none = E::withdrawn(bar, *version);
+        let had_a_row = item.versions.iter().rev().skip(1).any(|(_, before)| E::trades(before));
         // An archive that was compacted does not tell what a bar was before.
-        if differs && (item.versions.len() > 1 || self.past.archive.is_some()) {
+        if had_a_row || differs && self.past.archive.is_some() {
             again.withdrawn.insert(none.key(), none);
         }
         for row in &rows[before..] {
@@ -163,6 +192,7 @@ impl<E: Engine> Desk<E> {
         todo: &mut Todo<E::Feature>,
         (gap, behind): (Option<&Gap>, bool),
     ) {
+        again.withdrawn.retain(|(symbol, _), _| !again.torn.contains(&symbol.get()));
         todo.rows.extend(again.withdrawn.into_values());
         let (mut securities, mut corrections, mut first) = (0usize, 0usize, None);
         for symbol in some {

@@ -1,7 +1,7 @@
 //! Rows on their way out of a desk: what is begun is finished, what a server lost is put there again. Knows in which order
 //! rows and cursors move; must not know how rows are made.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Context;
 use sqep::{EntryId, Record};
@@ -165,18 +165,26 @@ impl<E: Engine> Desk<E> {
         self.keep_latest(rows).await
     }
 
-    /// Keeps the newest rows; where one is withdrawn, the one before it.
+    /// Keeps the newest rows; where one is withdrawn, the one before it, or none if that is not at hand.
     async fn keep_latest(&self, rows: Vec<E::Feature>) -> anyhow::Result<()> {
         let Some(latest) = &self.habits.latest else { return Ok(()) };
         let (withdrawn, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(E::is_withdrawn);
         if !rows.is_empty() {
             latest.keep(&rows).await?;
         }
-        let symbols: HashSet<i32> = withdrawn.iter().map(|row| row.symbol().get()).collect();
-        let known = symbols.iter().filter_map(|symbol| self.securities.get(symbol));
-        let before: Vec<_> = known.filter_map(|known| known.rows(&self.calendar).pop()).collect();
+        let (mut before, mut gone) = (BTreeMap::new(), BTreeMap::new());
+        for row in withdrawn {
+            let symbol = row.symbol().get();
+            match self.securities.get(&symbol).and_then(|known| known.rows(&self.calendar).pop()) {
+                Some(newest) => drop(before.insert(symbol, newest)),
+                None => drop(gone.insert((symbol, row.time()), row)),
+            }
+        }
         if !before.is_empty() {
-            latest.replace(&before).await?;
+            latest.replace(&before.into_values().collect::<Vec<_>>()).await?;
+        }
+        if !gone.is_empty() {
+            latest.forget(&gone.into_values().collect::<Vec<_>>()).await?;
         }
         Ok(())
     }

@@ -119,7 +119,9 @@ impl<E: Engine> Desk<E> {
         if upto == EntryId::ZERO {
             return Ok(());
         }
-        let mut walk = self.past.archived_walk(Symbols::ALL, upto.version()).await?;
+        let walk = self.past.archived_walk(Symbols::ALL, upto.version()).await;
+        let lost = || format!("the snapshot {} is lost", self.store.path().display());
+        let mut walk = walk.with_context(lost)?;
         let (mut rows, mut bars, mut said, folders) = (Vec::new(), 0usize, Instant::now(), walk.left());
         while let Some(items) = walk.next()? {
             for item in &items {

@@ -1,6 +1,6 @@
 //! What is asked, and what is asked again.
 
-use super::*;
+use super::{want::PAUSE_S_MAX, *};
 
 fn at(time: &str) -> NaiveDateTime {
     format!("2025-01-02T{time}").parse().unwrap()
@@ -167,11 +167,29 @@ fn what_fails_time_and_again_is_missing_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn connections_that_end_at_once_make_no_healthy_security_missing() {
+    let (mut desk, mut now) = (Desk::new(1), at("10:00:00"));
+    for _ in 0..TRIES_MAX {
+        assert!(desk.gaps.next(7, now, &mut desk.numbers).is_some(), "at {now}");
+        now += TimeDelta::seconds(2);
+        desk.gaps.gone(7, now);
+    }
+    assert!(desk.gaps.missing().is_empty() && !desk.gaps.is_done());
+    // One that ends later may have ended at what it was asked.
+    for _ in 0..TRIES_MAX {
+        assert!(desk.gaps.next(7, now, &mut desk.numbers).is_some(), "at {now}");
+        now += TimeDelta::seconds(BRIEF_S);
+        desk.gaps.gone(7, now);
+    }
+    assert!(desk.gaps.missing().contains_key(&symbol(1)));
+}
+
+#[test]
 fn a_security_at_which_every_agent_ends_holds_up_no_other() {
     let mut gaps = Gaps::new(Period::M1, false, 4, TimeDelta::seconds(60));
     gaps.plan((1..=4).map(|code| (at("09:31:00"), symbol(code))).collect(), at("10:00:00"));
     let (mut numbers, mut caught_up) = (Numbers::default(), Vec::new());
-    for agent in 1..=10 {
+    for agent in 1..=100 {
         let Some(Reply::Hist { req, codes, .. }) = gaps.next(agent, at("10:00:00"), &mut numbers) else {
             break;
         };

@@ -2,6 +2,7 @@
 //! brings.
 
 use chrono::NaiveDateTime;
+use sqep::Symbol;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -92,7 +93,7 @@ impl<R: Bar> LiveSource<R> {
             agent.say(Reply::Ack { seq: beat.seq });
         }
         if let Some(ack) = beat.swept {
-            self.sweeps.swept(id, ack);
+            self.sweeps.swept(id, ack, now);
         }
     }
 
@@ -107,12 +108,20 @@ impl<R: Bar> LiveSource<R> {
         }
         let symbol = failed.code.as_deref().map(|code| self.intake.symbol(code));
         match (failed.req, symbol) {
-            (None, _) | (_, Some(Err(_))) => {}
+            (None, None) | (_, Some(Err(_))) => {}
+            (None, Some(Ok(symbol))) => self.unseen(symbol, now),
             (Some(req), symbol) => self.asks.failed(req, symbol.and_then(Result::ok), &failed.msg, now),
         }
     }
 
     /// An agent can give other securities than before: those that are new are asked for, too.
+    /// A look went on without a security: what is known of its running bar is old, and minutes may be missing.
+    fn unseen(&mut self, symbol: Symbol, now: NaiveDateTime) {
+        self.intake.board.forget_one(symbol, &mut self.intake.outcome);
+        let start = self.start(symbol, now);
+        self.asks.bars.want(symbol, start, now);
+    }
+
     fn codes(&mut self, id: u64, told: Codes, now: NaiveDateTime) {
         let before = self.symbols();
         let Some(agent) = self.agents.get_mut(&id).filter(|_| !told.codes.is_empty()) else { return };

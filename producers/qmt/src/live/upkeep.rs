@@ -2,7 +2,7 @@
 //! noticed. Knows the clock and the calendar; must not know lines nor chunks.
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
-use sqep::Calendar;
+use sqep::{Calendar, Symbol};
 use tracing::warn;
 
 use super::{LiveSource, seconds};
@@ -15,19 +15,21 @@ impl<R: Bar> LiveSource<R> {
         if self.agents.is_empty() {
             return;
         }
-        let first = self.first(now);
+        let starts = self.symbols().into_iter().map(|symbol| (self.start(symbol, now), symbol)).collect();
+        self.asks.bars.plan(starts, now);
+        self.request(now);
+    }
+
+    /// From when on the history of a security is wanted.
+    pub(super) fn start(&self, symbol: Symbol, now: NaiveDateTime) -> NaiveDateTime {
         let step = if R::MINUTE { TimeDelta::minutes(1) } else { TimeDelta::days(1) };
-        let symbols = self.symbols();
         let board = &self.intake.board;
-        let start = |symbol| match self.stored.get(&symbol).and_then(|state| state.mark) {
+        match self.stored.get(&symbol).and_then(|state| state.mark) {
             Some(mark) if mark.date() == now.date() && board.shares(symbol, mark.date()).is_none() => {
                 mark.date().and_time(NaiveTime::MIN)
             }
-            mark => mark.max(board.settled(symbol)).map_or(first, |mark| mark + step),
-        };
-        let starts = symbols.into_iter().map(|symbol| (start(symbol), symbol)).collect();
-        self.asks.bars.plan(starts, now);
-        self.request(now);
+            mark => mark.max(board.settled(symbol)).map_or_else(|| self.first(now), |mark| mark + step),
+        }
     }
 
     /// Where history begins for a security of which nothing was published.
@@ -95,7 +97,9 @@ impl<R: Bar> LiveSource<R> {
         if self.agents.is_empty() {
             return;
         }
-        for (symbol, wall) in self.intake.board.over(now - seconds(self.plan.agent.stale_s_max)) {
+        // Who waits for its turn in a long look is not asked about: the look after its end comes within two.
+        let patience = seconds(self.plan.agent.stale_s_max).max(self.sweeps.took() * 2);
+        for (symbol, wall) in self.intake.board.over(now - patience) {
             if self.asks.bars.is_behind(symbol) {
                 continue;
             }

@@ -5,8 +5,9 @@ a code that was not downloaded gives an empty frame and no error, and what is no
 download; the bar of the running minute is there and grows; floats carry noise; every STANDIN_DEAF-th subscription is dead
 from the start, and at second STANDIN_DEAF_S of the market all die without a word; more than STANDIN_SUBSCRIBE_MAX are
 refused by -1; a download or a read fails now and then (STANDIN_FAIL: one in so many); a download takes STANDIN_DOWNLOAD_S
-seconds of the market; codes of STANDIN_BROKEN always fail to download; the file STANDIN_HANG, when it is there, is taken
-away and that download never returns; from second STANDIN_LISTED_S of the market on the sector has STANDIN_LISTED, for who
+seconds of the market; codes of STANDIN_BROKEN always fail to download, and between the seconds STANDIN_OUT_S of the market
+(such as 100-200) all do; the first STANDIN_DUMB questions for a sector fail; the file STANDIN_HANG, when it is there, is
+taken away and that download never returns; from second STANDIN_LISTED_S of the market on the sector has STANDIN_LISTED, for who
 downloads sectors; codes that end in 0 have ex-days that QMT knows of, 000001.SZ has one that shows in preClose alone;
 weekdays may be holidays (STANDIN_CLOSED: days like 20250101). The market is a formula of code and minute, so that a test
 knows every final value. ContextInfo is what a strategy inside the big QMT is given.
@@ -29,11 +30,13 @@ LISTED_S = float(os.environ.get("STANDIN_LISTED_S", "0"))
 FAIL = int(os.environ.get("STANDIN_FAIL", "0"))
 DOWNLOAD_S = float(os.environ.get("STANDIN_DOWNLOAD_S", "0"))
 BROKEN = os.environ.get("STANDIN_BROKEN", "").split(",")
+OUT_S = [float(second) for second in os.environ.get("STANDIN_OUT_S", "inf-inf").split("-")]
+DUMB = int(os.environ.get("STANDIN_DUMB", "0"))
 CLOSED = set(os.environ.get("STANDIN_CLOSED", "").split(","))
 EIGHT_HOURS_MS = 8 * 3600 * 1000
 
 # When each code and period was downloaded, and from when to when each subscription keeps them fresh.
-downloaded, subscriptions, sector, calls, seqs = {}, {}, list(CODES), [0], [0]
+downloaded, subscriptions, sector, calls, seqs = {}, {}, list(CODES), [0, 0], [0]
 
 
 class Frame(dict):
@@ -142,7 +145,7 @@ def download_history_data(stock_code, period, start_time="", end_time="", increm
         os.remove(HANG)
         threading.Event().wait()
     time.sleep(DOWNLOAD_S / SPEED)
-    if stock_code in BROKEN:
+    if stock_code in BROKEN or OUT_S[0] <= (now_ms() - BASE_MS) / 1000 < OUT_S[1]:
         raise RuntimeError("周期错误")
     downloaded[stock_code, period] = now_ms()
 
@@ -167,6 +170,9 @@ def download_sector_data():
 
 
 def get_stock_list_in_sector(sector_name):
+    if calls[1] < DUMB:
+        calls[1] += 1
+        raise RuntimeError("行情服务连接断开")
     return list(sector)
 
 
