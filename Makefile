@@ -65,7 +65,7 @@ help:
 demo:
 	@testkit/setup.sh demo '$(SOURCE)' '$(SINK)'
 	$(build_programs)
-	@cargo run --release --quiet -p sqep-cli --bin sqep -- demo --out '$(OUT)' $(if $(SOURCE),--source '$(SOURCE)') \
+	@'$(or $(CARGO_TARGET_DIR),target)/release/sqep' demo --out '$(OUT)' $(if $(SOURCE),--source '$(SOURCE)') \
 		$(if $(SINK),--sink '$(SINK)') \
 		$(if $(CSV),--csv '$(CSV)') $(if $(DIALECT),--dialect '$(DIALECT)') $(if $(KIND),--set 'stream.kind=$(KIND)') \
 		$(if $(SYMBOLS),--symbols '$(SYMBOLS)') $(if $(DAYS),--days '$(DAYS)')
