@@ -17,7 +17,7 @@ const BARS: &str = "20000";
 /// Securities of the contest of features: enough for funds, an index and every board.
 const SYMBOLS: &str = "24";
 /// This project in two ways and polars with one core, TA-Lib in two ways, pandas; this project and polars with two.
-const SPEEDS: usize = 8;
+const SPEEDS: usize = 9;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_example_reads_as_it_says() {
-        let text = include_str!("../../../../CONTRIBUTING.md");
+        let text = include_str!("../../../CONTRIBUTING.md");
         let rows: Vec<_> = text.lines().filter(|line| line.matches('|').count() == 8).skip(1).collect();
         let bar = parse(rows[0]).unwrap().unwrap();
         assert_eq!((bar.vol, bar.amount, bar.adjust), (32_145_600.0, Some(228_868_100.0), Some(12.8941)));
