@@ -16,7 +16,8 @@ const PIPELINES: usize = 5;
 const BARS: &str = "20000";
 /// Securities of the contest of features: enough for funds, an index and every board.
 const SYMBOLS: &str = "24";
-/// This project in two ways and polars with one core, TA-Lib in two ways, pandas; this project and polars with two.
+/// This project in two ways and polars with one core, TA-Lib in two ways, pandas; this project in two ways and polars with
+/// two.
 const SPEEDS: usize = 9;
 
 fn root() -> PathBuf {
