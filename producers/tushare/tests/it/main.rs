@@ -1,4 +1,5 @@
-//! Every promise of `sqep-tushare` in one program, so that it is linked once; how fast it is has a program of its own.
+//! Every promise of `sqep-tushare` in one program, so that it is linked once; speed and the evening, whose clock
+//! stands while there is work, have programs of their own.
 
 mod backfill;
 mod client;
@@ -6,7 +7,6 @@ mod codes;
 mod common;
 mod daemon;
 mod distrust;
-mod evening;
 mod gaps;
 mod live;
 mod outlives;

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
+#[path = "it/common/mod.rs"]
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     time::Duration,
 };
 
 use chrono::TimeDelta;
-use sqep::{Cursors, DayBar, Kind, Record, Source, Symbol};
+use sqep::{Chunk, Cursors, DayBar, Kind, Record, Source, Symbol};
 use sqep_testkit::tushare::World;
 use sqep_tushare::{
     config::FetchSettings,
@@ -16,7 +20,7 @@ use sqep_tushare::{
 };
 use tokio::time::timeout;
 
-use crate::common::{
+use common::{
     day, fill_tables,
     office::{Office, at},
 };
@@ -29,18 +33,25 @@ fn world() -> World {
     world
 }
 
+/// The next rows; `None`: it rests, since a while brought neither rows nor a call. A call under way is not dropped.
+async fn before_rest(office: &Office, source: &mut TushareSource<DayBar>) -> Option<Chunk<DayBar>> {
+    let (mut read, mut asked) = (pin!(source.read()), usize::MAX);
+    while asked != office.fake.calls().len() {
+        asked = office.fake.calls().len();
+        if let Ok(chunk) = timeout(Duration::from_millis(250), &mut read).await {
+            return chunk.unwrap();
+        }
+    }
+    None
+}
+
 /// A daemon's rows of the day, looked at every ten minutes in the evening and every hour in the night.
 async fn until_noon(office: &Office, source: &mut TushareSource<DayBar>) -> Vec<DayBar> {
     let (mut now, mut rows) = (at("2026-03-03 16:05"), Vec::new());
     while now < at("2026-03-04 13:30") {
         office.set(now);
-        // The clock stands while it asks: it rests when a while brought neither rows nor a call.
-        let mut asked = usize::MAX;
-        while asked != office.fake.calls().len() {
-            asked = office.fake.calls().len();
-            while let Ok(chunk) = timeout(Duration::from_millis(250), source.read()).await {
-                rows.extend(chunk.unwrap().unwrap().records.into_iter().filter(|bar| bar.frame == day(DAY)));
-            }
+        while let Some(chunk) = before_rest(office, source).await {
+            rows.extend(chunk.records.into_iter().filter(|bar| bar.frame == day(DAY)));
         }
         now += TimeDelta::minutes(if now < at("2026-03-03 19:00") { 10 } else { 60 });
     }
