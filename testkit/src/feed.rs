@@ -6,11 +6,9 @@ use sqep::{
     Chunk, Cursors, Record, Source,
     app::{CalendarSettings, Outward, PublishSettings},
     meter::Meters,
-    redis::keys::StreamSettings,
+    redis::{RedisSettings, keys::StreamSettings},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::TestRedis;
 
 /// Chunks one after another, then nothing ever again.
 struct Given<R>(VecDeque<Vec<R>>);
@@ -30,13 +28,13 @@ impl<R: Record> Source for Given<R> {
 
 /// Publishes records as the source `feed`, so many a chunk and a transaction; an error if any of them was not appended.
 pub async fn publish<R: Record>(
-    redis: &TestRedis,
+    redis: &RedisSettings,
     stream: &StreamSettings,
     records: &[R],
     records_max: usize,
 ) -> anyhow::Result<()> {
     let outward = Outward {
-        redis: &redis.settings(),
+        redis,
         stream,
         publish: &PublishSettings { records_max, ..PublishSettings::default() },
         calendar: &CalendarSettings::default(),

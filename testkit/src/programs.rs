@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -14,6 +14,40 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder =
         folder.with_context(|| format!("{name} is not built; run: cargo build --workspace --bins"))?;
     Ok(folder.join(name))
+}
+
+/// What a program came to that ran to its end.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit code; `None`: a signal ended it.
+    pub code: Option<i32>,
+    /// What it said.
+    pub out: String,
+    /// What it said on standard error.
+    pub err: String,
+}
+
+impl Run {
+    /// What there is of a program's end.
+    pub fn of(output: Output) -> anyhow::Result<Run> {
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok(Run { code: output.status.code(), out, err })
+    }
+
+    /// The run, which must have gone well.
+    ///
+    /// # Panics
+    ///
+    /// With what it said, if it did not.
+    #[expect(
+        clippy::must_use_candidate,
+        clippy::return_self_not_must_use,
+        reason = "that it went well may be all there is to ask"
+    )]
+    pub fn good(self) -> Run {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
 }
 
 /// A program at work; killed when dropped.

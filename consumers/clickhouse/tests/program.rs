@@ -117,7 +117,7 @@ async fn the_schema_is_applied_once_a_start_however_many_partitions_there_are() 
     let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
     let bars = bars(20);
     let stream = StreamSettings { partitions: 4, ..StreamSettings::default() };
-    feed::publish(&redis, &stream, &bars, 2_000).await.unwrap();
+    feed::publish(&redis.settings(), &stream, &bars, 2_000).await.unwrap();
     let loaded = run(&redis, &server, &["--once", "--set", "stream.partitions=4"]);
     assert!(loaded.status.success(), "{}", said(&loaded));
     assert_eq!(server.said("^CREATE OR REPLACE VIEW bar_1d_hfq").unwrap(), 1);
@@ -267,7 +267,7 @@ async fn a_server_that_is_busy_or_read_only_at_the_start_is_waited_for() {
 async fn publish_by_day(redis: &TestRedis) {
     let mut bars = bars(10);
     bars.sort_by_key(|bar| (bar.frame, bar.symbol));
-    feed::publish(redis, &StreamSettings::default(), &bars, 40).await.unwrap();
+    feed::publish(&redis.settings(), &StreamSettings::default(), &bars, 40).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,33 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
+mod daily;
 mod market;
 mod world;
 
 use std::time::Duration;
 
-use sqep::{DayBar, DayFeature, EntryId, Kind, Record, marks::Start, symbol::Class};
+use daily::{BARS, FEATURES, corrected, days, of};
+use sqep::{DayBar, DayFeature, EntryId, Record, marks::Start, symbol::Class};
 use sqep_features::{
-    DayFeatures, Facts,
+    DayFeatures,
     verify::{VerifyArgs, verify},
 };
-use world::{World, batch, by_day};
-
-const BARS: Kind = Kind::BarDay;
-const FEATURES: Kind = Kind::FeatureDay;
-
-fn of(bars: &[DayBar]) -> Vec<DayFeature> {
-    batch::<DayFeatures>(bars, |_| Facts::default())
-}
-
-async fn days() -> (World, Vec<DayBar>) {
-    (World::new(BARS).await, by_day(&market::days(6, 150)))
-}
-
-/// A bar that differs from what was sent.
-fn corrected(bar: &DayBar) -> DayBar {
-    DayBar { vol: bar.vol + 100.0, amount: bar.amount.map(|amount| amount + 100.0 * bar.close), ..*bar }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_gives_every_bar_its_row_and_a_second_run_adds_nothing() {

@@ -3,37 +3,24 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
+mod daily;
 mod market;
 mod world;
 
 use std::collections::BTreeMap;
 
-use sqep::{DayBar, DayFeature, EntryId, Kind, Record, Symbol};
+use daily::{BARS, FEATURES, corrected, days, of};
+use sqep::{DayBar, DayFeature, EntryId, Record, Symbol};
 use sqep_features::{
-    DayFeatures, Facts,
+    DayFeatures,
     engine::Engine,
     list::LIST,
     verify::{VerifyArgs, verify},
 };
-use world::{World, batch, by_day};
+use world::{World, by_day};
 
-const BARS: Kind = Kind::BarDay;
-const FEATURES: Kind = Kind::FeatureDay;
 /// Bars that are always at hand.
 const AT_HAND: usize = 16;
-
-fn of(bars: &[DayBar]) -> Vec<DayFeature> {
-    batch::<DayFeatures>(bars, |_| Facts::default())
-}
-
-async fn days() -> (World, Vec<DayBar>) {
-    (World::new(BARS).await, by_day(&market::days(6, 150)))
-}
-
-/// A bar that differs from what was sent.
-fn corrected(bar: &DayBar) -> DayBar {
-    DayBar { vol: bar.vol + 100.0, amount: bar.amount.map(|amount| amount + 100.0 * bar.close), ..*bar }
-}
 
 /// A bar that turns out to have been none: nothing was traded.
 fn untraded(bar: &DayBar) -> DayBar {

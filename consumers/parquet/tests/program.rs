@@ -25,7 +25,7 @@ fn bars() -> Vec<DayBar> {
 }
 
 async fn publish(redis: &TestRedis, bars: Vec<DayBar>) {
-    feed::publish(redis, &StreamSettings::default(), &bars, 2_000).await.unwrap();
+    feed::publish(&redis.settings(), &StreamSettings::default(), &bars, 2_000).await.unwrap();
 }
 
 fn run(redis: &TestRedis, root: &Path, more: &[&str]) -> Output {

@@ -279,9 +279,7 @@ fn piped(rig: &Rig, spool: &Path, text: &str) -> Run {
     command.env("TMPDIR", spool).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    Run::of(child.wait_with_output().unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

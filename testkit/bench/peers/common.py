@@ -2,7 +2,7 @@
 
 import argparse
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import redis
 
@@ -39,6 +39,23 @@ def run(produce: Callable, consume: Callable) -> None:
         produce(server, [paths[at : at + args.files] for at in range(0, len(paths), args.files)])
     else:
         consume(server, args.out, args.rows)
+
+
+def batches(server: redis.Redis, decode: Callable, rows: int, rows_max: int = BATCH_ROWS_MAX) -> Iterator[list]:
+    """Frames that make a batch, until `rows` rows have come. A batch is acknowledged when the next one is asked for."""
+    make_group(server)
+    parts, ids, held = [], [], 0
+    while rows > 0:
+        for entry, payload in fetch(server):
+            part = decode(payload)
+            parts.append(part)
+            ids.append(entry)
+            held += len(part)
+            rows -= len(part)
+        if held >= rows_max or (rows <= 0 and held):
+            yield parts
+            server.xack(STREAM, GROUP, *ids)
+            parts, ids, held = [], [], 0
 
 
 def send(server: redis.Redis, payloads: list[bytes]) -> None:

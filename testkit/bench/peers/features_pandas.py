@@ -1,6 +1,7 @@
 """The 45 features in pandas: a function of one security's frame, as they are mostly written, over all securities."""
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,11 @@ def load(paths: list[pathlib.Path], symbols: int | None) -> pd.DataFrame:
 
 def compute(bars: pd.DataFrame) -> pd.DataFrame:
     """Symbol, frame and 45 features of every traded bar."""
+    return each(bars, security)
+
+
+def each(bars: pd.DataFrame, security: Callable) -> pd.DataFrame:
+    """What a function makes of the traded bars of each security."""
     parts = [security(part) for _, part in bars[bars["vol"] > 0].groupby("symbol", sort=False)]
     return pd.concat(parts, ignore_index=True)
 

@@ -1,14 +1,14 @@
 """The same polars query through a Redis stream: Arrow IPC entries with a consumer group, acknowledged after the write."""
 
 import argparse
-import io
 import pathlib
 
 import polars as pl
 import redis
 
 import features_polars
-from common import GROUP, STREAM, WINDOW, fetch, make_group, send
+from common import WINDOW, batches, send
+from stream_arrow import decode, encode
 
 ENTRY_ROWS_MAX = 2_000
 """Rows of one entry: of 500 to 10,000 the size this pipeline is fastest with."""
@@ -21,9 +21,7 @@ def produce(server: redis.Redis, archive: pathlib.Path) -> None:
     rows = features_polars.compute(features_polars.load(sorted(archive.rglob("*.parquet")), None))
     payloads = []
     for part in rows.iter_slices(ENTRY_ROWS_MAX):
-        buffer = io.BytesIO()
-        part.write_ipc_stream(buffer)
-        payloads.append(buffer.getvalue())
+        payloads.append(encode(part))
         if len(payloads) == WINDOW:
             send(server, payloads)
             payloads = []
@@ -32,21 +30,10 @@ def produce(server: redis.Redis, archive: pathlib.Path) -> None:
 
 def consume(server: redis.Redis, out: pathlib.Path, rows: int) -> None:
     """Reads entries, writes a batch, acknowledges it."""
-    make_group(server)
     out.mkdir(parents=True, exist_ok=True)
-    parts, ids, held, batch = [], [], 0, 0
-    while rows > 0:
-        for entry, payload in fetch(server):
-            part = pl.read_ipc_stream(io.BytesIO(payload))
-            parts.append(part)
-            ids.append(entry)
-            held += part.height
-            rows -= part.height
-        if held >= BATCH_ROWS_MAX or (rows <= 0 and held):
-            path = out / f"{batch:05}.parquet"
-            pl.concat(parts).sort("symbol", "frame").write_parquet(path, compression="zstd", compression_level=1)
-            server.xack(STREAM, GROUP, *ids)
-            parts, ids, held, batch = [], [], 0, batch + 1
+    for batch, parts in enumerate(batches(server, decode, rows, BATCH_ROWS_MAX)):
+        path = out / f"{batch:05}.parquet"
+        pl.concat(parts).sort("symbol", "frame").write_parquet(path, compression="zstd", compression_level=1)
 
 
 if __name__ == "__main__":

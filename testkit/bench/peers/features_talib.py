@@ -8,13 +8,12 @@ import pandas as pd
 import talib
 
 from features_common import TIE, run
-from features_pandas import alone, load, oscillators, table, write
+from features_pandas import alone, each, load, oscillators, table, write
 
 
 def compute(bars: pd.DataFrame) -> pd.DataFrame:
     """Symbol, frame and 45 features of every traded bar."""
-    parts = [security(part) for _, part in bars[bars["vol"] > 0].groupby("symbol", sort=False)]
-    return pd.concat(parts, ignore_index=True)
+    return each(bars, security)
 
 
 def security(bars: pd.DataFrame) -> pd.DataFrame:

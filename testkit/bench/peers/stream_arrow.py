@@ -6,7 +6,7 @@ import pathlib
 import polars as pl
 import redis
 
-from common import BAR, BATCH_ROWS_MAX, CSV, EXCHANGES, GROUP, STREAM, WINDOW, fetch, make_group, run, send
+from common import BAR, CSV, EXCHANGES, WINDOW, batches, run, send
 
 ENTRY_ROWS_MAX = 10_000
 """Rows of one entry: of 750 to 50,000 the size this pipeline is fastest with."""
@@ -54,21 +54,15 @@ def encode(bars: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def decode(payload: bytes) -> pl.DataFrame:
+    """Rows of an Arrow IPC stream."""
+    return pl.read_ipc_stream(io.BytesIO(payload))
+
+
 def consume(server: redis.Redis, out: pathlib.Path, rows: int) -> None:
     """Reads entries, writes a batch, acknowledges it."""
-    make_group(server)
-    parts, ids, held, batch = [], [], 0, 0
-    while rows > 0:
-        for entry, payload in fetch(server):
-            part = pl.read_ipc_stream(io.BytesIO(payload))
-            parts.append(part)
-            ids.append(entry)
-            held += part.height
-            rows -= part.height
-        if held >= BATCH_ROWS_MAX or (rows <= 0 and held):
-            write(parts, out, batch)
-            server.xack(STREAM, GROUP, *ids)
-            parts, ids, held, batch = [], [], 0, batch + 1
+    for batch, parts in enumerate(batches(server, decode, rows)):
+        write(parts, out, batch)
 
 
 def write(parts: list[pl.DataFrame], out: pathlib.Path, batch: int) -> None:

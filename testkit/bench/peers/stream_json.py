@@ -7,7 +7,7 @@ import pandas as pd
 import redis
 
 import frames
-from common import BATCH_ROWS_MAX, GROUP, STREAM, WINDOW, fetch, make_group, run, send
+from common import WINDOW, batches, run, send
 
 ENTRY_ROWS_MAX = 1_000
 """Rows of one entry."""
@@ -33,21 +33,15 @@ def encode(bars: pd.DataFrame) -> bytes:
     return bars.to_json(orient="records", double_precision=6).encode()
 
 
+def decode(payload: bytes) -> pd.DataFrame:
+    """Rows of an array of objects."""
+    return pd.DataFrame(json.loads(payload))
+
+
 def consume(server: redis.Redis, out: pathlib.Path, rows: int) -> None:
     """Reads entries, writes a batch, acknowledges it."""
-    make_group(server)
-    parts, ids, held, batch = [], [], 0, 0
-    while rows > 0:
-        for entry, payload in fetch(server):
-            part = pd.DataFrame(json.loads(payload))
-            parts.append(part)
-            ids.append(entry)
-            held += len(part)
-            rows -= len(part)
-        if held >= BATCH_ROWS_MAX or (rows <= 0 and held):
-            frames.write(parts, out, batch)
-            server.xack(STREAM, GROUP, *ids)
-            parts, ids, held, batch = [], [], 0, batch + 1
+    for batch, parts in enumerate(batches(server, decode, rows)):
+        frames.write(parts, out, batch)
 
 
 if __name__ == "__main__":

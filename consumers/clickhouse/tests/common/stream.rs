@@ -22,7 +22,7 @@ pub(crate) fn bars(days: usize) -> Vec<DayBar> {
 
 /// Puts bars on the stream `bar:1d`.
 pub(crate) async fn publish(redis: &TestRedis, bars: Vec<DayBar>) {
-    feed::publish(redis, &StreamSettings::default(), &bars, 2_000).await.unwrap();
+    feed::publish(&redis.settings(), &StreamSettings::default(), &bars, 2_000).await.unwrap();
 }
 
 /// What the stream holds of each key: the highest version and its record.

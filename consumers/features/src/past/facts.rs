@@ -125,7 +125,7 @@ mod tests {
             ..RefDay::blank()
         };
         let stream = StreamSettings { kind: Kind::RefDay, ..StreamSettings::default() };
-        feed::publish(&redis, &stream, &[fact], 1).await.unwrap();
+        feed::publish(&redis.settings(), &stream, &[fact], 1).await.unwrap();
         assert!(past.archived_walk(Symbols::ALL, u64::MAX).await.is_ok(), "all facts are on the stream");
         let last = past.stream(Kind::RefDay).await.unwrap().last;
         let _: i64 = redis.command(&["XTRIM", "sqep:{ref:1d:0}", "MAXLEN", "0"]).await.unwrap();

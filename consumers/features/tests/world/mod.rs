@@ -55,7 +55,7 @@ impl World {
 
     /// Publishes records, so many a transaction.
     pub(crate) async fn publish<R: Record>(&self, kind: Kind, records: &[R], records_max: usize) {
-        feed::publish(&self.redis, &self.stream(kind), records, records_max).await.unwrap();
+        feed::publish(&self.redis.settings(), &self.stream(kind), records, records_max).await.unwrap();
     }
 
     /// Runs the program's loops over all there is.

@@ -31,6 +31,7 @@ use sqep_qmt::{
     dat::{DatRecord, HEADER},
 };
 use sqep_testkit::TestRedis;
+pub(crate) use sqep_testkit::programs::Run;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn at(text: &str) -> NaiveDateTime {
@@ -96,22 +97,6 @@ pub(crate) fn settings(source: SourceChoice, folder: &Path) -> QmtSettings {
     QmtSettings { source, paths: vec![folder.to_str().unwrap().to_owned()], ..QmtSettings::default() }
 }
 
-/// What a run of the program came to.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Run {
-    /// The run, which must have gone well.
-    pub(crate) fn good(self) -> Run {
-        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
-        self
-    }
-}
-
 /// A server, and the program that publishes to it.
 pub(crate) struct Rig {
     pub(crate) redis: TestRedis,
@@ -135,8 +120,7 @@ impl Rig {
     /// Runs the program to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         let output = self.command(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Run::of(output).unwrap()
     }
 
     /// Everything on the stream: the last row of each key, and how many rows there were.

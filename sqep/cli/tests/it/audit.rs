@@ -11,13 +11,14 @@ use std::{
 
 use serde_json::Value;
 use sqep::{
-    Batch, Calendar, Chunk, Cursors, DayBar, EntryId, Kind, Record, Row, Sink, Source,
-    app::{CalendarSettings, Outward, PublishSettings},
-    meter::Meters,
+    Batch, Calendar, DayBar, EntryId, Kind, Record, Row, Sink,
     redis::{embedded::Embedded, keys::StreamSettings},
 };
 use sqep_parquet::{Config, Options, compact_root, open};
-use sqep_testkit::market::{Market, Plan};
+use sqep_testkit::{
+    feed,
+    market::{Market, Plan},
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -202,31 +203,9 @@ async fn a_file_that_cannot_be_read_is_a_failure_and_never_equal() {
     assert!(code == Some(1) && told.contains("audit.keys_max"), "{told}");
 }
 
-/// Hands everything over once.
-struct Once(Option<Vec<DayBar>>);
-
-impl Source for Once {
-    type Record = DayBar;
-
-    async fn open(&mut self, _cursors: &Cursors) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
-        Ok(self.0.take().map(|records| Chunk { records, ..Chunk::empty("test") }))
-    }
-}
-
 async fn publish(server: &Embedded, bars: Vec<DayBar>, partitions: u16) {
-    let outward = Outward {
-        redis: &server.settings(),
-        stream: &StreamSettings { kind: DAY, partitions, ..StreamSettings::default() },
-        publish: &PublishSettings::default(),
-        calendar: &CalendarSettings::default(),
-        meters: &Meters::default(),
-    };
-    let stop = CancellationToken::new();
-    outward.publish(&mut Once(Some(bars)), "test", true, &stop, |_| {}).await.unwrap();
+    let stream = StreamSettings { kind: DAY, partitions, ..StreamSettings::default() };
+    feed::publish(&server.settings(), &stream, &bars, 45_000).await.unwrap();
 }
 
 fn against_stream(world: &World, server: &Embedded) -> (Option<i32>, Value) {

@@ -9,12 +9,13 @@ use std::{
 
 use serde_json::Value;
 use sqep::{
-    Calendar, Chunk, Cursors, DayBar, Kind, Source,
-    app::{CalendarSettings, Outward, PublishSettings},
-    meter::Meters,
+    Calendar, DayBar, Kind,
     redis::{embedded::Embedded, keys::StreamSettings},
 };
-use sqep_testkit::market::{Market, Plan};
+use sqep_testkit::{
+    feed,
+    market::{Market, Plan},
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -24,35 +25,9 @@ fn bars() -> Vec<DayBar> {
     market.securities().iter().flat_map(|security| market.days(security.symbol)).collect()
 }
 
-/// Hands everything over once.
-struct Once(Option<Vec<DayBar>>);
-
-impl Source for Once {
-    type Record = DayBar;
-
-    async fn open(&mut self, _cursors: &Cursors) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self) -> anyhow::Result<Option<Chunk<DayBar>>> {
-        Ok(self.0.take().map(|records| Chunk { records, ..Chunk::empty("test") }))
-    }
-}
-
 async fn publish(server: &Embedded, bars: Vec<DayBar>) {
-    let outward = Outward {
-        redis: &server.settings(),
-        stream: &StreamSettings { kind: Kind::BarDay, ..StreamSettings::default() },
-        publish: &PublishSettings::default(),
-        calendar: &CalendarSettings::default(),
-        meters: &Meters::default(),
-    };
-    let rows = bars.len();
-    let totals = outward
-        .publish(&mut Once(Some(bars)), "test", true, &CancellationToken::new(), |_| {})
-        .await
-        .unwrap();
-    assert_eq!(totals.appended, u64::try_from(rows).unwrap());
+    let stream = StreamSettings { kind: Kind::BarDay, ..StreamSettings::default() };
+    feed::publish(&server.settings(), &stream, &bars, 45_000).await.unwrap();
 }
 
 async fn server() -> (TempDir, Embedded) {
@@ -92,7 +67,7 @@ async fn status_counts_what_is_there() {
     let stream = &json["streams"][0];
     assert_eq!(json["append_only"], true);
     assert_eq!(stream["stream"], "sqep:{bar:1d:0}");
-    assert_eq!(stream["source"], "test");
+    assert_eq!(stream["source"], "feed");
     assert_eq!(stream["totals"]["appended"], bars.len());
     assert_eq!(stream["dead_letters"], 0);
     assert_eq!(stream["oldest_pending_ms"], Value::Null);
@@ -116,7 +91,7 @@ async fn tail_shows_every_bar_and_leaves_no_trace() {
         assert_eq!(line["frame"], bar.frame.to_string());
         assert_eq!(line["close"], bar.close);
         assert_eq!(line["buy_limit"].as_f64(), bar.buy_limit);
-        assert_eq!(line["source"], "test");
+        assert_eq!(line["source"], "feed");
     }
 
     let one = sqep(&server, &["tail", "bar:1d", "--symbol", "000001.SZ", "--from-start", "--count", "3"]);

@@ -27,6 +27,7 @@ use sqep::{
     redis::keys::StreamSettings,
     symbol::Aliases,
 };
+pub(crate) use sqep_testkit::programs::Run;
 use sqep_testkit::{
     TestRedis,
     tushare::{Api, Cell, FakeTushare, Faults, Row, TOKEN, World},
@@ -43,22 +44,6 @@ pub(crate) struct Rig {
     pub(crate) fake: FakeTushare,
     pub(crate) redis: TestRedis,
     pub(crate) folder: TempDir,
-}
-
-/// What a run of the program came to.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Run {
-    /// The run, which must have gone well.
-    pub(crate) fn good(self) -> Run {
-        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
-        self
-    }
 }
 
 impl Rig {
@@ -104,8 +89,7 @@ impl Rig {
     pub(crate) async fn run(&self, more: &[&str]) -> Run {
         let mut command = self.command(more);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Run::of(output).unwrap()
     }
 
     pub(crate) async fn backfill(&self, from: &str, to: &str, more: &[&str]) -> Run {
