@@ -20,7 +20,6 @@ use sqep_testkit::{
     market::{Market, Plan},
 };
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 const DAY: Kind = Kind::BarDay;
 

@@ -17,7 +17,6 @@ use sqep_testkit::{
     market::{Market, Plan},
 };
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 fn bars() -> Vec<DayBar> {
     let plan = Plan { seed: 1, symbols: 6, days: 120, to: "2026-06-30".parse().unwrap() };
