@@ -20,11 +20,12 @@ SELECT * FROM bar_30m FINAL SETTINGS do_not_merge_across_partitions_select_final
 CREATE OR REPLACE VIEW bar_60m_current AS
 SELECT * FROM bar_60m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
 
+-- A row without susp_gap withdraws the one before it: its bar was corrected to no volume.
 CREATE OR REPLACE VIEW feature_1d_current AS
-SELECT * FROM feature_1d FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+SELECT * FROM feature_1d FINAL WHERE susp_gap IS NOT NULL SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE OR REPLACE VIEW feature_1m_current AS
-SELECT * FROM feature_1m FINAL SETTINGS do_not_merge_across_partitions_select_final = 1;
+SELECT * FROM feature_1m FINAL WHERE susp_gap IS NOT NULL SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- Backward-adjusted prices (hfq): the past keeps its numbers. Null where the factor is unknown, never a made-up one.
 CREATE OR REPLACE VIEW bar_1d_hfq AS

@@ -11,7 +11,7 @@ mod take;
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -384,7 +384,11 @@ async fn read_ahead<R: Record>(
         if entries.is_empty() {
             break;
         }
-        loop_.take(hand, entries);
+        for entry in entries {
+            loop_.take(hand, vec![entry]);
+            // Opening is work without a wait in it: the sink, which shares the task, has its turn between two entries.
+            yield_now().await;
+        }
     }
     Ok(())
 }

@@ -75,6 +75,7 @@ class Engine:
         self.faults = []
         self.said = []
         self.held = 0
+        self.surroundings = Surroundings(self)
 
     def fault(self, statement, *kinds):
         """The first fault of these kinds that is meant for this statement, used up by it."""
@@ -92,12 +93,14 @@ class Engine:
                 statement = statement.replace(
                     f"system.{name}", f"(SELECT * FROM system.{name} WHERE name NOT IN ({hidden}))"
                 )
-        with self.lock, Surroundings(self, words):
+        with self.lock:
+            self.surroundings.become(words)
             return self.ask(statement, output, words.get("parameters"))
 
     def insert(self, head, form, body, **words):
         """Feeds an insert."""
-        with self.lock, Surroundings(self, words):
+        with self.lock:
+            self.surroundings.become(words)
             before = self.errors()
             try:
                 with self.session.send_insert(head, form) as stream:
@@ -125,36 +128,42 @@ class Engine:
 
 
 class Surroundings:
-    """Database and settings of one statement, put back after it."""
+    """Database and settings of the statements. They stay as they are: the next one mostly asks for the same."""
 
-    def __init__(self, engine, words):
+    def __init__(self, engine):
         self.engine = engine
-        self.database = words.get("database") or "default"
-        self.settings = words.get("settings", {})
+        self.settings = {}
 
-    def __enter__(self):
-        for name in self.settings:
+    def become(self, words):
+        """As a request's words say."""
+        settings = words.get("settings", {})
+        for name in settings:
             if name in self.engine.without:
                 raise Refusal(f"Code: 115. DB::Exception: Unknown setting '{name}'. (UNKNOWN_SETTING)")
-        self.engine.ask(f"USE `{self.database}`")
-        self.set = list(self.settings)
+        self.engine.ask(f"USE `{words.get('database') or 'default'}`")
+        if settings == self.settings:
+            return
+        self.take_back(self.settings)
+        self.settings = settings
         try:
-            self.say(self.settings)
+            self.say(settings)
         except Refusal:
-            self.__exit__()
+            self.take_back(settings)
             raise
 
-    def __exit__(self, *_):
+    def take_back(self, names):
+        """As if they had not been set."""
+        self.settings = {}
         try:
-            self.say(dict.fromkeys(self.set))
+            self.say(dict.fromkeys(names))
         except Refusal:
             # One of them is none: the others all the same.
-            for name in self.set:
+            for name in names:
                 with contextlib.suppress(Refusal):
                     self.say({name: None})
 
     def say(self, settings):
-        """All of them in one statement; `None`: as if it had not been set."""
+        """All of them in one statement."""
         if settings:
             self.engine.ask("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items()))
 

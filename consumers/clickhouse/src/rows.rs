@@ -1,6 +1,8 @@
 //! Rows as bytes, in ClickHouse's RowBinary. Knows the types of columns, by the fields of any record; must not know a table.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::mem;
+
+use bytes::Bytes;
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use sqep::{
     Batch, Record, Row,
@@ -40,13 +42,13 @@ pub(crate) struct Packer<'a, R> {
     batch: &'a Batch<'a, R>,
     positions: std::slice::Iter<'a, usize>,
     /// What goes before the next row.
-    piece: BytesMut,
+    piece: Vec<u8>,
 }
 
 impl<'a, R: Record> Packer<'a, R> {
     /// The rows at `positions`; `named`: names and types go before them.
     pub(crate) fn new(batch: &'a Batch<'a, R>, positions: &'a [usize], named: bool) -> Packer<'a, R> {
-        let mut piece = BytesMut::new();
+        let mut piece = Vec::new();
         if named {
             header::<R>(&mut piece);
         }
@@ -55,18 +57,18 @@ impl<'a, R: Record> Packer<'a, R> {
 
     /// The next bytes; `None` after the last.
     pub(crate) fn piece(&mut self) -> Result<Option<Bytes>, ClickHouseError> {
-        self.piece.reserve(PIECE + ROW_MAX);
-        while self.piece.len() < PIECE
+        let mut piece = mem::take(&mut self.piece);
+        piece.reserve(PIECE + ROW_MAX);
+        while piece.len() < PIECE
             && let Some(&at) = self.positions.next()
         {
-            put(&mut self.piece, self.batch, at)?;
+            put(&mut piece, self.batch, at)?;
         }
-        let piece = self.piece.split().freeze();
-        Ok((!piece.is_empty()).then_some(piece))
+        Ok((!piece.is_empty()).then(|| Bytes::from(piece)))
     }
 }
 
-fn header<R: Record>(to: &mut BytesMut) {
+fn header<R: Record>(to: &mut Vec<u8>) {
     let columns: Vec<_> = columns::<R>().collect();
     length(to, columns.len());
     for (name, _) in &columns {
@@ -77,16 +79,16 @@ fn header<R: Record>(to: &mut BytesMut) {
     }
 }
 
-fn put<R: Record>(to: &mut BytesMut, batch: &Batch<'_, R>, at: usize) -> Result<(), ClickHouseError> {
+fn put<R: Record>(to: &mut Vec<u8>, batch: &Batch<'_, R>, at: usize) -> Result<(), ClickHouseError> {
     let row = &batch.rows[at];
     for (position, field) in R::FIELDS.iter().enumerate() {
         let cell = row.record.get(position);
         if field.nullable {
-            to.put_u8(u8::from(cell == Cell::Null));
+            to.push(u8::from(cell == Cell::Null));
         }
         value(to, field, cell).map_err(|rule| wrong(row, at, field, cell, rule))?;
     }
-    to.put_u64_le(row.version);
+    to.extend_from_slice(&row.version.to_le_bytes());
     text(to, batch.source(row));
     Ok(())
 }
@@ -102,16 +104,20 @@ fn wrong<R: Record>(
     ClickHouseError::Row { row: at + 1, symbol, field: field.name, value, rule }
 }
 
-fn value(to: &mut BytesMut, field: &Field, cell: Cell) -> Result<(), &'static str> {
+fn value(to: &mut Vec<u8>, field: &Field, cell: Cell) -> Result<(), &'static str> {
     match cell {
         Cell::Null if field.nullable => {}
         Cell::Null => return Err("a value"),
-        Cell::Symbol(symbol) => to.put_i32_le(symbol.get()),
-        Cell::Date(date) => to.put_u16_le(day(date).ok_or("a day from 1970-01-01 to 2149-06-06")?),
-        Cell::Minute(wall) => to.put_u32_le(second(wall).ok_or("a time from 1970 to 2106")?),
-        Cell::Float(value) => to.put_f64_le(value),
-        Cell::Bool(value) => to.put_u8(u8::from(value)),
-        Cell::Integer(value) => to.put_u64_le(value),
+        Cell::Symbol(symbol) => to.extend_from_slice(&symbol.get().to_le_bytes()),
+        Cell::Date(date) => {
+            to.extend_from_slice(&day(date).ok_or("a day from 1970-01-01 to 2149-06-06")?.to_le_bytes());
+        }
+        Cell::Minute(wall) => {
+            to.extend_from_slice(&second(wall).ok_or("a time from 1970 to 2106")?.to_le_bytes());
+        }
+        Cell::Float(value) => to.extend_from_slice(&value.to_le_bytes()),
+        Cell::Bool(value) => to.push(u8::from(value)),
+        Cell::Integer(value) => to.extend_from_slice(&value.to_le_bytes()),
     }
     Ok(())
 }
@@ -127,20 +133,20 @@ fn second(wall: NaiveDateTime) -> Option<u32> {
     u32::try_from(shanghai::instant_ms(wall)? / 1000).ok()
 }
 
-fn text(to: &mut BytesMut, text: &str) {
+fn text(to: &mut Vec<u8>, text: &str) {
     length(to, text.len());
-    to.put_slice(text.as_bytes());
+    to.extend_from_slice(text.as_bytes());
 }
 
 /// A length as LEB128: seven bits a byte, the last one without its highest.
-fn length(to: &mut BytesMut, mut length: usize) {
+fn length(to: &mut Vec<u8>, mut length: usize) {
     loop {
         let low = u8::try_from(length & 0x7f).unwrap_or_default();
         length >>= 7;
         if length == 0 {
-            return to.put_u8(low);
+            return to.push(low);
         }
-        to.put_u8(low | 0x80);
+        to.push(low | 0x80);
     }
 }
 
@@ -213,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_length_takes_seven_bits_a_byte() {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         length(&mut bytes, 300);
         assert_eq!(&bytes[..], [0xac, 0x02]);
     }

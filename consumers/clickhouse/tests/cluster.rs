@@ -1,10 +1,12 @@
-//! The schema for a cluster, before the engine's own parser: no cluster runs here.
+//! The schema for a cluster, before the engine's own parser. A cluster that `SQEP_CLICKHOUSE_CLUSTER` names is tried for real.
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
 mod common;
 
-use sqep::{DayBar, Kind};
+use std::collections::BTreeMap;
+
+use sqep::{DayBar, Kind, Record, Symbol};
 use sqep_clickhouse::{Config, STATEMENTS, Store, statements};
 use sqep_testkit::TestClickHouse;
 
@@ -51,4 +53,33 @@ fn every_statement_for_a_cluster_is_one_the_engine_can_read() {
     let distributed = all.iter().filter(|sql| sql.contains("Distributed('main'")).count();
     let replicated = all.iter().filter(|sql| sql.contains("ENGINE = ReplicatedReplacingMergeTree(")).count();
     assert_eq!((distributed, replicated), (9, 11), "nine kinds are cut, the mark and the symbols are whole");
+}
+
+/// On one server as well, where no cluster is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_security_is_on_one_shard_and_shows_its_newest_rows_once() {
+    let server = TestClickHouse::start().unwrap();
+    let mut sink = common::sink::<DayBar>(&server, Kind::BarDay);
+    let bars = |version: u32| -> Vec<_> {
+        let frames = ["2024-12-31", "2025-01-02"].map(|day| day.parse().unwrap());
+        let price = f64::from(version);
+        let (open, high, low, close, vol) = (price, price, price, price, 100.0);
+        let bar = |at, frame| {
+            let symbol = Symbol::from_i32(2_000_001 + at).unwrap();
+            (DayBar { symbol, frame, open, high, low, close, vol, ..DayBar::blank() }, u64::from(version))
+        };
+        (0..50).flat_map(|at| frames.map(|frame| bar(at, frame))).collect()
+    };
+    common::write(&mut sink, &bars(1)).await.unwrap();
+    for cut in bars(2).chunks(33) {
+        common::write(&mut sink, cut).await.unwrap();
+    }
+    common::write(&mut sink, &bars(1)).await.unwrap();
+    let newest = bars(2).into_iter().map(|(bar, version)| (bar.key(), (version, bar)));
+    assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap(), newest.collect::<BTreeMap<_, _>>());
+    if !server.cluster().is_empty() {
+        let shards =
+            "SELECT max(shards) FROM (SELECT uniqExact(_shard_num) AS shards FROM bar_1d GROUP BY symbol)";
+        assert_eq!(server.ask(shards).unwrap().trim(), "1");
+    }
 }

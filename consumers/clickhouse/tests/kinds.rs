@@ -14,13 +14,14 @@ use sqep_testkit::TestClickHouse;
 /// Floats whose last bit shows whether a store is exact.
 const EXACT: [f64; 5] = [0.1 + 0.2, 263.150_000_000_000_03, 5e-324, 1.797_693_134_862_315_7e308, 1.0 / 3.0];
 
-/// A record all of whose fields hold something, or all of whose nullable ones are null.
+/// A record all of whose fields hold something, or all of whose nullable ones are null; without `susp_gap` a row of features
+/// is a withdrawal, which the views leave out.
 fn made<R: Record>(full: bool) -> R {
     let day: chrono::NaiveDate = if full { "2025-01-02" } else { "1991-07-01" }.parse().unwrap();
     let mut record = R::blank();
     for (at, field) in R::FIELDS.iter().enumerate() {
         let cell = match field.kind {
-            _ if field.nullable && !full => Cell::Null,
+            _ if field.nullable && !full && field.name != "susp_gap" => Cell::Null,
             Type::Symbol => Cell::Symbol("000001.SZ".parse().unwrap()),
             Type::Date => Cell::Date(day),
             Type::Minute => Cell::Minute(day.and_hms_opt(10, 30, 0).unwrap()),

@@ -6,7 +6,9 @@ mod common;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use common::{sink, write};
-use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Symbol, kind::Grid};
+use sqep::{
+    DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol, kind::Grid, record::Cell,
+};
 use sqep_testkit::TestClickHouse;
 
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);
@@ -255,4 +257,40 @@ async fn longer_bars_end_where_their_label_says_and_the_auction_is_in_the_first(
     }
     assert_eq!(of(5)[0], "09:35 569.75 575.5 569.5 575 60 9");
     assert_eq!(of(5)[1], "09:40 575.75 580.5 575.5 580 50 7.5");
+}
+
+/// A row of features all of which are `value`, or none of which is known.
+fn features<R: Record>(frame: Cell, value: Option<f64>) -> R {
+    let mut row = R::blank();
+    for (at, field) in R::FIELDS.iter().enumerate().skip(1).filter(|(_, field)| field.nullable) {
+        row.set(at, value.map_or(Cell::Null, Cell::Float));
+        assert_eq!(row.get(at) == Cell::Null, value.is_none(), "{}", field.name);
+    }
+    row.set(0, Cell::Symbol(symbol("000001.SZ")));
+    row.set(1, frame);
+    row
+}
+
+/// A row that is there, withdrawn, and there again; beside it one that stays.
+async fn withdrawn<R: Record>(server: &TestClickHouse, kind: Kind, frames: [Cell; 2]) {
+    let mut sink = sink::<R>(server, kind);
+    let of = |sql: &str| ask(server, &sql.replace("VIEW", &format!("{}_current", kind.table())));
+    let held = "SELECT ret_1, susp_gap FROM VIEW ORDER BY frame";
+    let both = [(features::<R>(frames[0], Some(1.0)), 1), (features(frames[1], Some(2.0)), 2)];
+    write(&mut sink, &both).await.unwrap();
+    assert_eq!(of(held), ["1 1", "2 2"]);
+    write(&mut sink, &[(features::<R>(frames[0], None), 3)]).await.unwrap();
+    assert_eq!(of(held), ["2 2"], "neither the row without numbers nor the one it withdraws");
+    write(&mut sink, &[(features::<R>(frames[0], Some(4.0)), 4)]).await.unwrap();
+    assert_eq!(of(held), ["4 4", "2 2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_features_that_was_withdrawn_is_not_shown() {
+    let server = TestClickHouse::start().unwrap();
+    let days = ["2025-01-02", "2025-01-03"].map(|day| Cell::Date(date(day)));
+    withdrawn::<DayFeature>(&server, Kind::FeatureDay, days).await;
+    let minute = |text| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap();
+    let minutes = ["2025-01-02 09:31", "2025-01-02 09:32"].map(|text| Cell::Minute(minute(text)));
+    withdrawn::<MinuteFeature>(&server, Kind::FeatureMinute, minutes).await;
 }

@@ -1,5 +1,5 @@
 //! A ClickHouse of one's own: the real engine (chDB) behind an HTTP front, or a database of its own on the server that
-//! `SQEP_CLICKHOUSE_URL` names. Ready means it answers. Knows how it starts, fails and ends; must not know a table.
+//! `SQEP_CLICKHOUSE_URL` names, on all servers of the cluster `SQEP_CLICKHOUSE_CLUSTER` if that is set. Ready means it answers. Knows how it starts, fails and ends; must not know a table.
 //!
 //! `SQEP_PYTHON` is the interpreter that has chDB (`testkit/setup.sh test` makes one).
 
@@ -80,6 +80,8 @@ impl Mishap {
 pub struct TestClickHouse {
     place: Place,
     database: String,
+    /// Empty: one server.
+    cluster: String,
     front: Option<Front>,
 }
 
@@ -102,7 +104,7 @@ impl TestClickHouse {
             user: option("FRONT_USER").to_owned(),
             password: option("FRONT_PASSWORD").to_owned(),
         };
-        TestClickHouse::found(place, Some(front))
+        TestClickHouse::found(place, String::new(), Some(front))
     }
 
     fn on(url: &str) -> anyhow::Result<TestClickHouse> {
@@ -112,16 +114,27 @@ impl TestClickHouse {
         let (who, host) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = who.split_once(':').unwrap_or((who, ""));
         let host = host.trim_end_matches('/').to_owned();
-        TestClickHouse::found(Place { host, user: user.to_owned(), password: password.to_owned() }, None)
+        let place = Place { host, user: user.to_owned(), password: password.to_owned() };
+        TestClickHouse::found(place, env::var("SQEP_CLICKHOUSE_CLUSTER").unwrap_or_default(), None)
     }
 
-    fn found(place: Place, front: Option<Front>) -> anyhow::Result<TestClickHouse> {
+    fn found(place: Place, cluster: String, front: Option<Front>) -> anyhow::Result<TestClickHouse> {
         let database = format!(
             "sqep_test_{:012x}",
             std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) >> 16
         );
-        place.ask("default", &format!("CREATE DATABASE {database}"), &[])?;
-        Ok(TestClickHouse { place, database, front })
+        let server = TestClickHouse { place, database, cluster, front };
+        server.everywhere("CREATE DATABASE")?;
+        Ok(server)
+    }
+
+    /// Makes or drops its database, on every server there is.
+    fn everywhere(&self, what: &str) -> anyhow::Result<()> {
+        let on_cluster = match self.cluster.as_str() {
+            "" => String::new(),
+            cluster => format!(" ON CLUSTER '{cluster}'"),
+        };
+        self.place.ask("default", &format!("{what} {}{on_cluster}", self.database), &[]).map(drop)
     }
 
     /// Its URL without user and password, for programs.
@@ -140,6 +153,11 @@ impl TestClickHouse {
         &self.database
     }
 
+    /// The cluster it is on every server of; empty: one server.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// User and password, empty where the server asks for none.
     pub fn user(&self) -> (&str, &str) {
         (&self.place.user, &self.place.password)
@@ -149,6 +167,9 @@ impl TestClickHouse {
     pub fn settings(&self) -> Vec<String> {
         let mut settings =
             vec![format!("clickhouse.url={}", self.url()), format!("clickhouse.database={}", self.database)];
+        if !self.cluster.is_empty() {
+            settings.push(format!("clickhouse.cluster={}", self.cluster));
+        }
         if !self.place.user.is_empty() {
             settings.push(format!("clickhouse.user={}", self.place.user));
         }
@@ -167,8 +188,8 @@ impl TestClickHouse {
 
     /// Empties its database of everything.
     pub fn clear(&self) -> anyhow::Result<()> {
-        self.place.ask("default", &format!("DROP DATABASE {}", self.database), &[])?;
-        self.place.ask("default", &format!("CREATE DATABASE {}", self.database), &[]).map(drop)
+        self.everywhere("DROP DATABASE")?;
+        self.everywhere("CREATE DATABASE")
     }
 
     /// Makes statements fail, from now on; an empty list mends it.
@@ -222,7 +243,7 @@ impl TestClickHouse {
 impl Drop for TestClickHouse {
     fn drop(&mut self) {
         if self.front.is_none() {
-            drop(self.place.ask("default", &format!("DROP DATABASE IF EXISTS {}", self.database), &[]));
+            drop(self.everywhere("DROP DATABASE IF EXISTS"));
         }
     }
 }

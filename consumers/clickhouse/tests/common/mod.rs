@@ -21,6 +21,7 @@ pub(crate) fn config(server: &TestClickHouse) -> Config {
     let config = Config {
         url: server.url(),
         database: server.database().to_owned(),
+        cluster: server.cluster().to_owned(),
         timeout_s_max: 20,
         ..Config::default()
     };
