@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{fs::File, path::Path, sync::Arc};
 
+use crate::common::{date, day, parquet_files, rows, symbol, write, write_rows};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use common::{date, day, parquet_files, rows, symbol, write, write_rows};
 use parquet::{
     arrow::ArrowWriter,
     file::{metadata::KeyValue, properties::WriterProperties},
@@ -22,7 +20,7 @@ const FEATURES_OF_DAYS: Kind = Kind::FeatureDay;
 const ROUNDING_MAX: f64 = 6e-8;
 
 fn sink<R: Record>(root: &Path, kind: Kind, floats: Floats) -> ParquetSink<R> {
-    open(Config { floats, ..common::config(root) }, kind).unwrap()
+    open(Config { floats, ..crate::common::config(root) }, kind).unwrap()
 }
 
 /// A row whose numbers are of every size a feature has, some of them null.
@@ -117,7 +115,7 @@ fn compaction_keeps_32_bits() {
 #[test]
 fn bars_are_never_kept_in_32_bits() {
     let root = tempfile::tempdir().unwrap();
-    let config = Config { floats: Floats::F32, ..common::config(root.path()) };
+    let config = Config { floats: Floats::F32, ..crate::common::config(root.path()) };
     let told = open::<DayBar>(config, Kind::BarDay).unwrap_err().to_string();
     assert!(told.contains("parquet.floats") && told.contains("only features"), "{told}");
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -49,13 +47,13 @@ async fn a_stream_becomes_an_archive_and_a_second_run_writes_nothing_new() {
     let first = run(&redis, &root, &["--once"]);
     assert!(first.status.success(), "{}", said(&first));
     let expected: BTreeMap<_, _> = bars.iter().map(|bar| (bar.key(), *bar)).collect();
-    let found = common::best::<DayBar>(&root, Kind::BarDay);
+    let found = crate::common::best::<DayBar>(&root, Kind::BarDay);
     assert_eq!(found.into_iter().map(|(key, (_, bar))| (key, bar)).collect::<BTreeMap<_, _>>(), expected);
-    assert_eq!(common::rows::<DayBar>(&root, Kind::BarDay).len(), bars.len());
-    let files = common::parquet_files(&root, Kind::BarDay);
+    assert_eq!(crate::common::rows::<DayBar>(&root, Kind::BarDay).len(), bars.len());
+    let files = crate::common::parquet_files(&root, Kind::BarDay);
     let second = run(&redis, &root, &["--once"]);
     assert!(second.status.success(), "{}", said(&second));
-    assert_eq!(common::parquet_files(&root, Kind::BarDay), files);
+    assert_eq!(crate::common::parquet_files(&root, Kind::BarDay), files);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -16,9 +14,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::common::{best, day, folders, minute, open, parquet_files, rows, write, write_rows};
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, UInt64Array, cast::AsArray};
 use arrow_array::{Date32Array, types::Float64Type};
-use common::{best, day, folders, minute, open, parquet_files, rows, write, write_rows};
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReader},
     file::{metadata::KeyValue, properties::WriterProperties},
@@ -78,7 +76,7 @@ proptest! {
         }
         prop_assert_eq!(best::<DayBar>(root.path(), DAY), model.clone());
         compact_root(root.path(), options).unwrap().complete().unwrap();
-        let found = common::rows::<DayBar>(root.path(), DAY);
+        let found = crate::common::rows::<DayBar>(root.path(), DAY);
         let found: Vec<_> = found.into_iter().map(|(bar, version, _)| (bar.key(), (version, bar))).collect();
         prop_assert_eq!(found.len(), model.len(), "one row a key");
         prop_assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), model);
@@ -166,7 +164,9 @@ fn a_damaged_file_is_named_and_nothing_of_its_folder_is_deleted() {
         assert!(told.contains(files[1].file_name().unwrap().to_str().unwrap()), "{told}");
         assert_eq!(parquet_files(root.path(), DAY), files);
         assert!(
-            common::list(&root.path().join("_sqep/bar_1d")).iter().all(|path| path.extension().is_none())
+            crate::common::list(&root.path().join("_sqep/bar_1d"))
+                .iter()
+                .all(|path| path.extension().is_none())
         );
         fs::write(&files[1], &whole).unwrap();
     }

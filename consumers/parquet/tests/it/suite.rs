@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{fs, path::PathBuf};
 
 use sqep::{DayBar, Kind};
@@ -31,14 +29,14 @@ impl Rig for Archive {
     type Sink = ParquetSink<DayBar>;
 
     async fn open(&mut self) -> anyhow::Result<Self::Sink> {
-        Ok(sqep_parquet::open(common::config(&self.root()), Kind::BarDay)?)
+        Ok(sqep_parquet::open(crate::common::config(&self.root()), Kind::BarDay)?)
     }
 
     async fn held(&mut self) -> anyhow::Result<Held> {
         if self.compacted {
             sqep_parquet::compact_root(&self.root(), sqep_parquet::Options::default())?.complete()?;
         }
-        Ok(common::best::<DayBar>(&self.root(), Kind::BarDay))
+        Ok(crate::common::best::<DayBar>(&self.root(), Kind::BarDay))
     }
 
     async fn take_down(&mut self) -> anyhow::Result<()> {

@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{env, fs, path::Path, process::Command};
 
-use common::{date, day, minute, open, write};
+use crate::common::{date, day, minute, open, write};
 use serde_json::{Value, json};
 use sqep::{DayBar, Kind, MinuteBar, Record, kind::Grid, record::Cell, shanghai};
 use sqep_parquet::{Options, compact_root};

@@ -2,15 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{
     io::Write,
     path::Path,
     process::{Command, Output, Stdio},
 };
 
-use common::{HEADER, folder_with, rows};
+use crate::common::{HEADER, folder_with, rows};
 
 fn sqep_csv(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sqep-csv"));

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::fmt::Write as _;
 
 use sqep::{DayBar, Kind};
@@ -31,9 +29,9 @@ impl Folder {
         let aside = tempfile::tempdir_in(self.folder.path().parent().unwrap()).unwrap();
         let path = aside.path().join(name);
         if path.extension().is_some_and(|extension| extension == "gz") {
-            common::gzip(&path, text);
+            crate::common::gzip(&path, text);
         } else {
-            common::write(&path, text);
+            crate::common::write(&path, text);
         }
         std::fs::rename(path, self.folder.path().join(name)).unwrap();
     }
@@ -46,22 +44,22 @@ impl Rig for Folder {
     async fn deliver(&mut self) -> anyhow::Result<Delivery<DayBar>> {
         self.deliveries += 1;
         let at = self.deliveries;
-        let good = common::rows(at, 0, BARS, 0);
+        let good = crate::common::rows(at, 0, BARS, 0);
         let again = good.lines().next_back().unwrap();
         let mut text = format!("{good}{again}\n");
-        writeln!(text, "{},2019-03-01,x,10,10,10,1000,10000,,,,", common::symbol(at).get())?;
+        writeln!(text, "{},2019-03-01,x,10,10,10,1000,10000,,,,", crate::common::symbol(at).get())?;
         match at {
-            2 => common::append(&self.folder.path().join("1.csv"), &text),
-            3 => self.put("3.csv.gz", &format!("{}{text}", common::HEADER)),
-            _ => self.put(&format!("{at}.csv"), &format!("{}{text}", common::HEADER)),
+            2 => crate::common::append(&self.folder.path().join("1.csv"), &text),
+            3 => self.put("3.csv.gz", &format!("{}{text}", crate::common::HEADER)),
+            _ => self.put(&format!("{at}.csv"), &format!("{}{text}", crate::common::HEADER)),
         }
         let records = bars(&good);
         Ok(Delivery { records, refused: 1, skipped: 1 })
     }
 
     async fn start(&mut self, life: Life) -> anyhow::Result<CsvSource<DayBar>> {
-        let settings = common::settings(&[self.folder.path()]);
-        Ok(common::source(&settings, Kind::BarDay, life == Life::Live).0)
+        let settings = crate::common::settings(&[self.folder.path()]);
+        Ok(crate::common::source(&settings, Kind::BarDay, life == Life::Live).0)
     }
 }
 

@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
-use common::{
+use crate::common::{
     Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
 };
 use sqep::{DayBar, Kind, MinuteBar, Reason, Record, RefDay, Source, Symbol, app::Usage};
@@ -39,7 +37,7 @@ fn market(dice: &mut Dice) -> (tempfile::TempDir, u64) {
         let mut text = file(&rows(code, 0, count, 0));
         read += u64::try_from(count).unwrap();
         if dice.one_in(3) {
-            writeln!(text, "{},2024-03-04,5,4,3,3.5,100,350,,,,", common::symbol(code).get()).unwrap();
+            writeln!(text, "{},2024-03-04,5,4,3,3.5,100,350,,,,", crate::common::symbol(code).get()).unwrap();
             read += 1;
         }
         if dice.one_in(3) && count > 0 {
@@ -480,7 +478,8 @@ async fn a_daemon_joins_what_its_side_files_say_when_a_bar_comes() {
     write(&folder.path().join("b.csv"), &file(&rows(2, 0, 1, 0)));
     until(&mut world, &mut source, 3).await;
     let current = world.current();
-    let adjust = |code| current.iter().find(|(key, _)| key.0 == common::symbol(code)).unwrap().1.adjust;
+    let adjust =
+        |code| current.iter().find(|(key, _)| key.0 == crate::common::symbol(code)).unwrap().1.adjust;
     assert_eq!((adjust(1), adjust(2)), (Some(100.5), Some(7.5)));
 }
 
@@ -606,7 +605,7 @@ async fn a_jump_that_a_side_file_explains_is_none() {
             "ts_code,trade_date,adj_factor\n000001.SZ,20190102,1\n000001.SZ,20190103,2\n".to_owned(),
         ),
     ]);
-    let warned = |run: common::Run| run.summary.totals.warned.get(&Reason::JumpWithoutFactor).copied();
+    let warned = |run: crate::common::Run| run.summary.totals.warned.get(&Reason::JumpWithoutFactor).copied();
     let plain = settings(&[&paths[0]]);
     assert_eq!(warned(run(&mut World::new(), &plain).await), Some(1));
     let factors = folder.path().join("factors.txt").to_str().unwrap().to_owned();

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{
     fs::{self, File},
     path::Path,
 };
 
-use common::{config, date, day, later, list, minute, now, open, parquet_files, rows, symbol, write};
+use crate::common::{config, date, day, later, list, minute, now, open, parquet_files, rows, symbol, write};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use sqep::{
     DayBar, EntryId, Kind, Mark, MinuteBar, Record, RefDay, Sink, Symbol, WriteError,
@@ -65,7 +63,7 @@ fn days_lie_by_year_and_minutes_by_date() {
     write(&mut open(root.path(), DAY), (1, 2), &[(day(1, 0, 0), 1), (day(1, 400, 0), 1)]).unwrap();
     write(&mut open(root.path(), MINUTE), (1, 2), &[(minute(1, 0, 1), 1), (minute(1, 3, 1), 1)]).unwrap();
     let names = |kind| -> Vec<_> {
-        common::folders(root.path(), kind).iter().map(|p| p.file_name().unwrap().to_owned()).collect()
+        crate::common::folders(root.path(), kind).iter().map(|p| p.file_name().unwrap().to_owned()).collect()
     };
     assert_eq!(names(DAY), ["year=2019", "year=2020"]);
     assert_eq!(names(MINUTE), ["date=2024-03-01", "date=2024-03-04"]);

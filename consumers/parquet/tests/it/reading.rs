@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{collections::BTreeMap, fs, ops::RangeInclusive, path::Path};
 
+use crate::common::{date, day, minute, open, parquet_files, symbol, write, write_rows};
 use chrono::{NaiveDateTime, NaiveTime};
-use common::{date, day, minute, open, parquet_files, symbol, write, write_rows};
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     file::{metadata::PageIndexPolicy, page_index::offset_index::PageLocation},

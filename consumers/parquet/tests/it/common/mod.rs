@@ -1,6 +1,10 @@
 //! What the tests of the archive share: bars that are made up, batches of them, and an archive read back.
 
-#![allow(dead_code, reason = "every test file takes what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test file takes what it needs, and cannot do without"
+)]
 
 use std::{
     collections::BTreeMap,

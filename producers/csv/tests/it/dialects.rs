@@ -1182,7 +1182,7 @@ fn tdx_counts_an_index_in_lots_and_nothing_proves_it() {
     write::write_day(&dialect::named("tdx").unwrap(), &mut written, &read.records).unwrap();
     let path = Folder::new();
     let again: Read<DayBar> =
-        crate::read(&path.file("SH#000001.txt", written), &options(Kind::BarDay, "auto"));
+        self::read(&path.file("SH#000001.txt", written), &options(Kind::BarDay, "auto"));
     assert_eq!(again.records, read.records);
 }
 
