@@ -110,10 +110,10 @@ impl Default for FeatureSettings {
             archive: None,
             snapshot_s: 60,
             records_max: 40_000,
-            past_records_max: 200_000,
+            past_records_max: 100_000,
             wait_ms_max: 0,
             latest: false,
-            latest_expire_hours: 96,
+            latest_expire_hours: 264,
         }
     }
 }

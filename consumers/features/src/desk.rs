@@ -10,7 +10,7 @@ mod out;
 mod state;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -24,12 +24,13 @@ use sqep::{
 use tokio::time::Instant;
 
 use self::again::Older;
+pub(crate) use self::state::Nowhere;
 use crate::{
     Facts,
     engine::Engine,
     outbox::Outbox,
     past::{Past, day_of, midnight},
-    security::{Said, Security, Told},
+    security::{Said, Security, Told, fresh},
     store::Store,
 };
 
@@ -58,6 +59,8 @@ impl Input {
 #[derive(Debug)]
 struct Todo<R> {
     rows: Vec<R>,
+    /// Securities with late bars at hand.
+    late: BTreeSet<i32>,
     older: BTreeMap<i32, Older>,
     /// Inputs that are done with it, and their last entries.
     done: Vec<(Input, EntryId)>,
@@ -66,7 +69,13 @@ struct Todo<R> {
 
 impl<R> Default for Todo<R> {
     fn default() -> Self {
-        Todo { rows: Vec::new(), older: BTreeMap::new(), done: Vec::new(), publish: false }
+        Todo {
+            rows: Vec::new(),
+            late: BTreeSet::new(),
+            older: BTreeMap::new(),
+            done: Vec::new(),
+            publish: false,
+        }
     }
 }
 
@@ -91,7 +100,8 @@ pub(crate) struct Desk<E: Engine> {
     pub(crate) outbox: Outbox<E::Feature>,
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) habits: Habits,
-    securities: HashMap<i32, Security<E>>,
+    /// Each in a place of its own: a table of them would be copied whole as it grows.
+    securities: HashMap<i32, Box<Security<E>>>,
     marks: HashMap<Input, Mark>,
     /// Securities whose past was not whole when what they owe was asked for: not asked again until a bar comes again.
     unpaid: HashSet<i32>,
@@ -163,33 +173,49 @@ impl<E: Engine> Desk<E> {
     pub(crate) async fn bars(&mut self, rows: &[Row<E::Bar>], last: EntryId) -> anyhow::Result<()> {
         self.finish().await?;
         let looked_up = self.look_up(rows).await?;
+        let more = self.more_than_these(rows, last).await?;
         self.begin(Input::Bars, last).await?;
         for piece in rows.chunks(PIECE_ROWS_MAX) {
-            self.take_bars(piece, &looked_up);
+            self.take_bars(piece, &looked_up, more);
             self.spill().await?;
         }
         let taken = if self.replaying() { &mut self.given } else { &mut self.upto };
         *taken = last.max(*taken);
         self.finish().await?;
-        self.catch_up().await
+        if more { Ok(()) } else { self.catch_up().await }
     }
 
-    fn take_bars(&mut self, rows: &[Row<E::Bar>], looked_up: &HashMap<(i32, NaiveDate), Facts>) {
+    /// Whether some of these bars are older than what is at hand, and others wait behind them: a past that comes newest first
+    /// is gone through once and not with every batch of it.
+    async fn more_than_these(&self, rows: &[Row<E::Bar>], last: EntryId) -> anyhow::Result<bool> {
+        let known = |row: &Row<E::Bar>| self.securities.get(&row.record.symbol().get());
+        let is_older = |row: &Row<E::Bar>| known(row).is_some_and(|known| known.is_older(row.record.time()));
+        Ok(!self.replaying() && rows.iter().any(is_older) && self.past.stream(E::BARS).await?.last > last)
+    }
+
+    fn take_bars(&mut self, rows: &[Row<E::Bar>], looked_up: &HashMap<(i32, NaiveDate), Facts>, more: bool) {
         let replaying = self.replaying();
         let Some(todo) = &mut self.todo else { return };
+        // Bars whose rows are on the stream may come in other batches than before: what these owed then is owed again.
+        let owes = replaying || more || !todo.publish;
         for Row { record: bar, version, .. } in rows {
             let symbol = bar.symbol();
-            let security = self.securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
+            let security = self.securities.entry(symbol.get()).or_insert_with(|| fresh(symbol));
             if bar.time() <= security.extent().last {
                 self.unpaid.remove(&symbol.get());
             }
             let day = day_of(bar);
             let facts = security.facts(day).or_else(|| looked_up.get(&(symbol.get(), day)).copied());
-            match security.take(bar, *version, &facts.unwrap_or_default(), &self.calendar, &mut todo.rows) {
+            let told =
+                security.admit(bar, *version, &facts.unwrap_or_default(), &self.calendar, &mut todo.rows);
+            if security.is_late() {
+                todo.late.insert(symbol.get());
+            }
+            match told {
                 Told::Taken | Told::Known => {}
                 Told::Refused => self.refused += 1,
                 // A past is not gone through again and again while it is given, but once at its end.
-                Told::Older(time) if replaying => security.owe(time),
+                Told::Older(time) if owes => security.owe(time),
                 Told::Older(time) => {
                     let at = todo.older.entry(symbol.get()).or_default().bars.entry(time).or_insert(*version);
                     *at = (*at).min(*version);
@@ -211,7 +237,7 @@ impl<E: Engine> Desk<E> {
         let (mut changed, mut owes) = (Vec::new(), behind && todo.publish);
         for Row { record, version, .. } in rows {
             let symbol = record.symbol;
-            let security = self.securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
+            let security = self.securities.entry(symbol.get()).or_insert_with(|| fresh(symbol));
             let said = Said { day: record.frame, version: *version, facts: Facts::from(record) };
             if before.get(&(symbol.get(), said.day)) == Some(&said.facts) {
                 continue;
@@ -235,7 +261,7 @@ impl<E: Engine> Desk<E> {
             self.securities.entry(*symbol).and_modify(|security| security.owe(*time));
         }
         if owes && !changed.is_empty() {
-            self.write_snapshot()?;
+            self.write_snapshot().await?;
         }
         self.finish().await?;
         self.catch_up().await
@@ -254,19 +280,14 @@ impl<E: Engine> Desk<E> {
         self.past.facts_before(&came).await
     }
 
-    /// Facts of days that were heard too long ago, or of a past that is given.
+    /// Facts of days that nothing was heard of: it was said too long ago, before the state was built, or of a past that is given.
     async fn look_up(&self, rows: &[Row<E::Bar>]) -> anyhow::Result<HashMap<(i32, NaiveDate), Facts>> {
         if !E::JOINED {
             return Ok(HashMap::new());
         }
-        let (replaying, behind) = (self.replaying(), self.behind().await?);
         let unknown = |row: &&Row<E::Bar>| {
-            let day = day_of(&row.record);
-            match self.securities.get(&row.record.symbol().get()) {
-                Some(security) if security.heard_nothing() => replaying || behind,
-                Some(security) => security.facts(day).is_none() && (replaying || security.forgot(day)),
-                None => replaying || behind,
-            }
+            let known = self.securities.get(&row.record.symbol().get());
+            known.is_none_or(|known| known.facts(day_of(&row.record)).is_none())
         };
         let missing: Vec<_> =
             rows.iter().filter(unknown).map(|row| (row.record.symbol(), day_of(&row.record))).collect();

@@ -25,6 +25,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use self::facts::{Known, archived_facts, learn};
 use crate::{Facts, engine::Engine, security::Extent};
 
+/// Rows of an archive read at once, planned: a bar of the past takes three times its row here.
+const BLOCK_ROWS_MAX: usize = 32_768;
 /// Milliseconds one look at a stream waits.
 const WAIT_MS: u64 = 1;
 
@@ -99,7 +101,7 @@ impl<E: Engine> Past<E> {
     }
 
     /// Walks over the past of some securities, oldest first: the archive, and the stream up to `upto`. The error is a
-    /// [`Gap`] where an archive is not followed by the stream. Without an archive the stream is what there is, and whoever
+    /// [`Gap`] where an archive of bars or facts is not followed by the stream. Without an archive the stream is what there is, and whoever
     /// walks asks whether that is whole.
     pub(crate) async fn walk(&self, wanted: Symbols, upto: EntryId) -> anyhow::Result<Walk<E>> {
         let mut walk = self.archive_walk(wanted.clone(), upto.version())?;
@@ -113,16 +115,28 @@ impl<E: Engine> Past<E> {
             walk.waiting.entry(key).or_default().push((row.version, row.record));
         })
         .await?;
-        self.join_stream(&mut walk).await?;
-        Ok(walk)
+        match self.join_stream(&mut walk).await? {
+            Some(gap) => Err(gap.into()),
+            None => Ok(walk),
+        }
     }
 
-    /// Walks over what an archive holds up to a version, with the facts of the stream as well. The error is a [`Gap`] where
-    /// the archive of facts is not followed by the stream.
-    pub(crate) async fn archived_walk(&self, wanted: Symbols, version_max: u64) -> anyhow::Result<Walk<E>> {
+    /// The bars of a walk that has not begun once more, for whoever counts them: the archive is read anew, the stream is not.
+    pub(crate) fn count(&self, walk: &Walk<E>) -> anyhow::Result<Walk<E>> {
+        let again = self.archive_walk(walk.wanted.clone(), walk.version_max)?;
+        Ok(Walk { waiting: walk.waiting.clone(), joins: false, ..again })
+    }
+
+    /// Walks over what an archive holds up to a version, with the facts of the stream as well; and what is missing of the
+    /// facts, if anything is.
+    pub(crate) async fn archived_walk(
+        &self,
+        wanted: Symbols,
+        version_max: u64,
+    ) -> anyhow::Result<(Walk<E>, Option<Gap>)> {
         let mut walk = self.archive_walk(wanted, version_max)?;
-        self.join_stream(&mut walk).await?;
-        Ok(walk)
+        let gap = self.join_stream(&mut walk).await?;
+        Ok((walk, gap))
     }
 
     /// Walks over what an archive holds up to a version.
@@ -206,11 +220,6 @@ impl<E: Engine> Walk<E> {
     /// Whether an archive is part of this.
     pub(crate) fn is_archived(&self) -> bool {
         self.reader.is_some()
-    }
-
-    /// Hands out bars alone, as those need them who only count.
-    pub(crate) fn without_facts(self) -> Walk<E> {
-        Walk { joins: false, ..self }
     }
 
     /// Whether the stream alone is the whole past of a security.
@@ -319,14 +328,14 @@ impl<E: Engine> Walk<E> {
 /// Every version an archive holds of a kind; `None` if it holds none of it yet.
 fn reader<R: Record>(root: &Path, kind: Kind, filter: Filter) -> Result<Option<Reader<R>>, Error> {
     match Reader::open(root, kind, filter) {
-        Ok(reader) => Ok(Some(reader.versions(Versions::All))),
+        Ok(reader) => Ok(Some(reader.versions(Versions::All).block_rows_max(BLOCK_ROWS_MAX))),
         Err(Error::NoArchive { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Reads files where that keeps no other task waiting.
-pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+fn apart<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),

@@ -190,7 +190,7 @@ async fn keep_snapshots<E: Engine>(desks: Vec<Shared<E>>) -> Infallible {
     loop {
         ticks.tick().await;
         for desk in &desks {
-            if let Err(error) = desk.lock().await.rest() {
+            if let Err(error) = desk.lock().await.rest().await {
                 tracing::warn!("{error:#}; it is tried again");
             }
         }

@@ -72,6 +72,8 @@ pub(crate) struct Security<E: Engine> {
     last: i64,
     /// Rows from this time on are to be computed again from the past as soon as that is possible.
     owed: Option<i64>,
+    /// Rows from this time on wait for [`Security::refresh`]. Nothing waits in a snapshot.
+    late: Option<i64>,
 }
 
 impl Default for Extent {
@@ -93,6 +95,11 @@ impl Extent {
     }
 }
 
+/// A security without a past, in a place of its own: it is some 10 KB.
+pub(crate) fn fresh<E: Engine>(symbol: Symbol) -> Box<Security<E>> {
+    Box::new(Security::new(symbol))
+}
+
 impl<E: Engine> Security<E> {
     pub(crate) fn new(symbol: Symbol) -> Security<E> {
         let (base, head) = (E::begin(symbol), E::begin(symbol));
@@ -108,6 +115,7 @@ impl<E: Engine> Security<E> {
             said: Vec::new(),
             last: i64::MIN,
             owed: None,
+            late: None,
         }
     }
 
@@ -146,28 +154,38 @@ impl<E: Engine> Security<E> {
         Security { said: self.said.clone(), ..Security::new(self.symbol) }
     }
 
-    /// The facts of a day as they were heard.
+    /// The facts of a day as they were heard, or as its bars at hand were computed with.
     pub(crate) fn facts(&self, day: NaiveDate) -> Option<Facts> {
-        self.said.iter().find(|said| said.day == day).map(|said| said.facts)
-    }
-
-    /// Whether nothing was heard of any day: the state was built, or the facts are still to come.
-    pub(crate) fn heard_nothing(&self) -> bool {
-        self.said.is_empty()
+        let heard = self.said.iter().find(|said| said.day == day).map(|said| said.facts);
+        heard.or_else(|| self.computed_with(day))
     }
 
     /// Whether a day lies so far back that its facts are computed with and not remembered.
     pub(crate) fn is_far_back(&self, day: NaiveDate) -> bool {
-        self.before >= midnight(day) && self.facts(day).is_none()
+        self.before >= midnight(day) && self.said.iter().all(|said| said.day != day)
     }
 
-    /// Whether the facts of a day may have been heard before those that are remembered, or never here.
-    pub(crate) fn forgot(&self, day: NaiveDate) -> bool {
-        self.said.first().is_some_and(|said| day < said.day)
+    /// Whether a bar of this time is older than those at hand.
+    pub(crate) fn is_older(&self, time: i64) -> bool {
+        time <= self.before
     }
 
-    /// Takes a bar with the facts of its day.
+    /// Takes a bar with the facts of its day, whenever it comes.
     pub(crate) fn take(
+        &mut self,
+        bar: &E::Bar,
+        version: u64,
+        facts: &Facts,
+        calendar: &Calendar,
+        rows: &mut Vec<E::Feature>,
+    ) -> Told {
+        let told = self.admit(bar, version, facts, calendar, rows);
+        self.refresh(calendar, rows);
+        told
+    }
+
+    /// As [`Security::take`], but the rows that a late bar changes wait: of many late ones they are computed once.
+    pub(crate) fn admit(
         &mut self,
         bar: &E::Bar,
         version: u64,
@@ -197,11 +215,23 @@ impl<E: Engine> Security<E> {
                 self.bars.insert(at, (*bar, version));
                 self.first = self.first.min(time);
                 self.remember(E::day(bar), facts);
-                self.again(time, calendar, rows);
+                self.late = Some(self.late.map_or(time, |known| known.min(time)));
             }
             _ => return Told::Older(time),
         }
         Told::Taken
+    }
+
+    /// Whether rows wait for late bars to be computed with.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Computes what late bars change, and keeps no more bars at hand than without them.
+    pub(crate) fn refresh(&mut self, calendar: &Calendar, rows: &mut Vec<E::Feature>) {
+        let Some(time) = self.late.take() else { return };
+        self.again(time, calendar, rows);
+        self.slide(calendar, usize::MAX);
     }
 
     /// Computes anew what a corrected bar changes. A row that the bar had and has no more is withdrawn.
@@ -232,14 +262,17 @@ impl<E: Engine> Security<E> {
         self.first = self.first.min(self.last);
         self.bars.push_back((*bar, version));
         self.remember(E::day(bar), facts);
+        if self.late.is_some() {
+            return Told::Taken;
+        }
         let taken = self.head.take(bar, version, facts, calendar, rows);
-        self.slide(calendar);
+        self.slide(calendar, LEAVE_BARS_MAX);
         if taken.is_ok() { Told::Taken } else { Told::Refused }
     }
 
-    /// Lets the oldest bars at hand go into `base`.
-    fn slide(&mut self, calendar: &Calendar) {
-        for _ in 0..LEAVE_BARS_MAX {
+    /// Lets the oldest bars at hand go into `base`, `bars_max` of them at most.
+    fn slide(&mut self, calendar: &Calendar, bars_max: usize) {
+        for _ in 0..bars_max {
             let (Some((oldest, _)), Some((newest, _))) = (self.bars.front(), self.bars.back()) else {
                 return;
             };
@@ -261,8 +294,11 @@ impl<E: Engine> Security<E> {
 
     /// Facts a day of the bars at hand is computed with.
     fn day(&self, day: NaiveDate) -> Facts {
-        let known = self.days.iter().find(|(known, _)| *known == day);
-        known.map(|(_, facts)| *facts).unwrap_or_default()
+        self.computed_with(day).unwrap_or_default()
+    }
+
+    fn computed_with(&self, day: NaiveDate) -> Option<Facts> {
+        self.days.iter().find(|(known, _)| *known == day).map(|(_, facts)| *facts)
     }
 
     fn remember(&mut self, day: NaiveDate, facts: &Facts) {
@@ -374,5 +410,30 @@ mod tests {
         };
         assert_eq!([hear(1.0, 1), hear(1.0, 3), hear(2.0, 2)], [Told::Taken, Told::Known, Told::Known]);
         assert_eq!(security.facts(day).unwrap().adjust, Some(1.0));
+    }
+
+    #[test]
+    fn however_late_bars_come_each_row_is_computed_once_and_few_are_at_hand() {
+        let calendar = Calendar::published();
+        let sessions: Vec<_> =
+            calendar.sessions("2020-01-01".parse().unwrap(), "2022-12-31".parse().unwrap()).collect();
+        let bar = |at: usize| DayBar { frame: sessions[at], ..bar([10.0, 11.0, 10.5][at % 3]) };
+        let newest = sessions.len() - 1;
+        let in_order: Vec<usize> = (0..=newest).collect();
+        let newest_first: Vec<usize> = (0..=newest).rev().collect();
+        let newest_before: Vec<usize> = (newest - 2..=newest).chain(0..newest - 2).collect();
+        let mut told = Vec::new();
+        for order in [&in_order, &newest_first, &newest_before] {
+            let (mut security, mut rows) = (Security::<DayFeatures>::new(bar(0).symbol), Vec::new());
+            for &at in &order[..newest] {
+                security.admit(&bar(at), 1, &Facts::default(), &calendar, &mut rows);
+            }
+            security.refresh(&calendar, &mut rows);
+            assert!(rows.len() <= order.len() + 3, "{} rows of {} bars", rows.len(), order.len());
+            assert!(security.bars.len() <= 16, "{} bars at hand", security.bars.len());
+            security.take(&bar(order[newest]), 1, &Facts::default(), &calendar, &mut rows);
+            told.push(security.rows(&calendar));
+        }
+        assert!(told[0] == told[2], "the order leaves no trace");
     }
 }

@@ -13,7 +13,7 @@ use sqep::{
 use tokio::{sync::Mutex, time::interval};
 
 use crate::{
-    desk::{Desk, Input},
+    desk::{Desk, Input, Nowhere},
     engine::Engine,
 };
 
@@ -58,6 +58,11 @@ pub(crate) struct Refs<E: Engine> {
 
 fn later(error: anyhow::Error) -> WriteError {
     WriteError::Later(error)
+}
+
+/// A state that nothing is left of ends the program with that word; anything else passes.
+fn of_a_start(error: anyhow::Error) -> WriteError {
+    if error.is::<Nowhere>() { WriteError::Never(error) } else { WriteError::Later(error) }
 }
 
 impl Manner {
@@ -105,7 +110,7 @@ impl<E: Engine> Sink for Bars<E> {
     async fn write(&mut self, batch: &Batch<'_, E::Bar>) -> Result<(), WriteError> {
         let mut desk = self.desk.lock().await;
         self.manner.patiently(desk.bars(batch.rows, batch.last)).await.map_err(later)?;
-        desk.settle().map_err(later)
+        desk.settle().await.map_err(later)
     }
 
     async fn save(&mut self, _: u16, mark: &Mark) -> Result<(), WriteError> {
@@ -116,13 +121,13 @@ impl<E: Engine> Sink for Bars<E> {
 
     async fn mark(&mut self, _: u16) -> Result<Option<Mark>, WriteError> {
         let mut desk = self.desk.lock().await;
-        let mark = self.manner.patiently(desk.mark(Input::Bars)).await.map_err(later)?;
+        let mark = self.manner.patiently(desk.mark(Input::Bars)).await.map_err(of_a_start)?;
         self.past = mark.as_ref().is_some_and(Mark::is_in_replay);
         Ok(mark)
     }
 
     async fn release(&mut self, _: u16) {
-        if let Err(error) = self.desk.lock().await.snapshot() {
+        if let Err(error) = self.desk.lock().await.snapshot().await {
             tracing::warn!("{error:#}; what came since the last snapshot is read again at the next start");
         }
     }
@@ -145,7 +150,7 @@ impl<E: Engine> Sink for Refs<E> {
     }
 
     async fn mark(&mut self, _: u16) -> Result<Option<Mark>, WriteError> {
-        self.desk.lock().await.mark(Input::Facts).await.map_err(later)
+        self.desk.lock().await.mark(Input::Facts).await.map_err(of_a_start)
     }
 }
 

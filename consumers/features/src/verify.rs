@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     engine::Engine,
     past::{Past, day_of},
-    security::Security,
+    security::{Security, fresh},
 };
 
 /// Arguments of `sqep-features verify`.
@@ -110,13 +110,13 @@ pub fn each<E: Engine>(
         engine: PhantomData,
     };
     let mut walk = past.archive_walk(Symbols::ALL, u64::MAX)?;
-    let mut securities: HashMap<i32, Security<E>> = HashMap::new();
+    let mut securities: HashMap<i32, Box<Security<E>>> = HashMap::new();
     let mut rows = Vec::new();
     while let Some(items) = walk.next()? {
         for item in &items {
             let Some((version, bar)) = item.newest() else { continue };
             let symbol = bar.symbol();
-            let security = securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
+            let security = securities.entry(symbol.get()).or_insert_with(|| fresh(symbol));
             security.take(bar, *version, &item.facts, calendar, &mut rows);
             rows.drain(..).try_for_each(|row| visit(&row))?;
         }

@@ -118,6 +118,18 @@ async fn newest_first_history_is_legal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_history_that_comes_newest_first_a_row_goes_out_twice_at_most_on_average() {
+    let (mut world, bars) = days().await;
+    world.config.features.records_max = 100;
+    let backwards: Vec<_> = bars.iter().rev().copied().collect();
+    world.publish(BARS, &backwards, 5).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    let rows = world.rows::<DayFeature>(FEATURES).await.len();
+    assert!(rows <= 2 * bars.len(), "{rows} rows of {} bars", bars.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_factor_that_comes_late_is_computed_with() {
     let (world, bars) = days().await;
     let late: Vec<DayBar> = bars.iter().map(|bar| DayBar { adjust: None, ..*bar }).collect();
@@ -272,18 +284,20 @@ async fn the_newest_row_of_a_security_is_read_by_name() {
     assert_eq!(text("close_pos").await, row.values[39].to_string());
     assert_eq!(text("valid").await, u8::from(row.valid).to_string());
     let expires: i64 = world.redis.command(&["TTL", &key]).await.unwrap();
-    assert!((1..=96 * 3_600).contains(&expires));
+    assert!((1..=264 * 3_600).contains(&expires));
     let program = readme_program("reader latest")
-        .replace("redis://localhost", &world.redis.url().replace("redis+unix", "unix"));
+        .replace("redis://localhost", &world.redis.url().replace("redis+unix", "unix"))
+        .replace("1_600_000", &row.symbol.get().to_string());
     let script = world.path("reader.py");
-    std::fs::write(&script, format!("symbol = {}\n{program}\nprint(row['close_pos'])\n", row.symbol.get()))
-        .unwrap();
+    std::fs::write(&script, format!("{program}\nprint(row['close_pos'], row['bar_version'])\n")).unwrap();
     let python =
         std::env::var("SQEP_PYTHON").expect("SQEP_PYTHON names a python with redis-py: make test sets it");
     let output = std::process::Command::new(python).arg(&script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let read: f64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
-    assert_eq!(read.to_bits(), row.values[39].to_bits());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (close_pos, version) = said.trim().split_once(' ').unwrap();
+    assert_eq!(close_pos.parse::<f64>().unwrap().to_bits(), row.values[39].to_bits());
+    assert_eq!(version, text("bar_version").await, "to the last digit");
 }
 
 /// A program of the README, as it stands there.
@@ -292,4 +306,20 @@ fn readme_program(name: &str) -> String {
     let begin = format!("```python {name}\n");
     let at = readme.find(&begin).unwrap_or_else(|| panic!("README.md has no {name:?}")) + begin.len();
     readme[at..].split("```").next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_lost_with_the_bars_it_was_made_of_ends_the_program_with_what_to_do() {
+    let (world, bars) = days().await;
+    let (first, second) = bars.split_at(600);
+    world.publish(BARS, first, 200).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let rows = world.rows::<DayFeature>(FEATURES).await;
+    world.trim::<DayBar>(BARS).await;
+    std::fs::remove_file(world.path("state/feature_1d-0.snapshot")).unwrap();
+    world.publish(BARS, second, 200).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), world.run::<DayFeatures>()).await;
+    let error = ended.expect("it ends").unwrap_err().to_string();
+    assert!(error.contains("was trimmed up to") && error.contains("features.archive"), "{error}");
+    assert_eq!(world.rows::<DayFeature>(FEATURES).await, rows, "no row of a part of the past");
 }

@@ -6,11 +6,11 @@
 mod market;
 mod world;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{NaiveDate, NaiveTime};
 use sqep::{Kind, MinuteBar, MinuteFeature, RefDay, Symbol, kind::Grid, marks::Start, symbol::Class};
-use sqep_features::{Facts, MinuteFeatures};
+use sqep_features::{Facts, MinuteFeatures, engine::Engine};
 use sqep_testkit::market::{Market, Plan, minutes_of};
 use world::{World, batch};
 
@@ -264,7 +264,71 @@ async fn minutes_after_a_lost_snapshot_find_the_facts_of_the_archive() {
     world.trim::<RefDay>(Kind::RefDay).await;
     // Up to the archive's end the state is built, then bars come again whose rows are there already.
     std::fs::remove_file(world.path("state/feature_1m-0.snapshot")).unwrap();
-    world.publish(BARS, third, 500).await;
+    // The last of them come when nothing is behind any more.
+    for part in third.chunks(120) {
+        world.publish(BARS, part, 500).await;
+        world.run::<MinuteFeatures>().await.unwrap();
+    }
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_snapshot_facts_that_are_nowhere_are_null_and_nothing_waits_for_them() {
+    let (bars, refs) = some_days(6);
+    let mut world = World::new(BARS).await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    let days: Vec<NaiveDate> = refs.iter().map(|day| day.frame).collect();
+    let today = days[days.len() - 1];
+    let (open, past): (Vec<MinuteBar>, Vec<MinuteBar>) =
+        bars.iter().copied().partition(|bar| bar.frame.date() == today);
+    let (new, old): (Vec<RefDay>, Vec<RefDay>) = refs.iter().copied().partition(|day| day.frame == today);
+    world.publish(Kind::RefDay, &old, 500).await;
+    world.publish(BARS, &past, 2_000).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    let before = world.held::<MinuteFeature>(FEATURES).await;
+    // Bars are kept, facts of days nobody archived.
+    world.archive::<MinuteBar>(BARS, &root).await;
+    world.trim::<RefDay>(Kind::RefDay).await;
+    std::fs::remove_file(world.path("state/feature_1m-0.snapshot")).unwrap();
+    world.publish(Kind::RefDay, &new, 500).await;
+    world.publish(BARS, &open, 2_000).await;
+    tokio::time::timeout(Duration::from_secs(60), world.run::<MinuteFeatures>()).await.unwrap().unwrap();
+    // As if those days had never had any: null, not valid, and a state that begins anew with the factor.
+    let want: BTreeMap<_, _> =
+        of(&bars, &new).into_iter().map(|row| ((row.symbol, row.frame), row)).collect();
+    let held = world.held::<MinuteFeature>(FEATURES).await;
+    let (mut valid, mut not) = (0, 0);
+    for (key, (_, row)) in &held {
+        if row.frame.date() < today {
+            assert_eq!(before.get(key).map(|(_, row)| row), Some(row), "rows that are there stay");
+            continue;
+        }
+        let timeless = MinuteFeatures::timeless(row);
+        assert_eq!(Some(&timeless), want.get(&(row.symbol, row.frame)), "{key:?}");
+        *(if row.valid { &mut valid } else { &mut not }) += 1;
+    }
+    assert!(valid > 100 && not > 100, "{valid} rows are valid again, {not} are not");
+    // With a snapshot again it is said no more, and nothing is computed twice.
+    world.run::<MinuteFeatures>().await.unwrap();
+    assert_eq!(world.held::<MinuteFeature>(FEATURES).await, held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_that_come_again_after_a_lost_snapshot_find_the_facts_of_the_archive() {
+    let (bars, refs) = some_days(3);
+    let mut world = World::new(BARS).await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    let (first, rest) = bars.split_at(bars.len() - 200);
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, first, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    // Facts are in the archive alone, bars on the stream alone.
+    world.archive::<RefDay>(Kind::RefDay, &root).await;
+    world.trim::<RefDay>(Kind::RefDay).await;
+    std::fs::remove_file(world.path("state/feature_1m-0.snapshot")).unwrap();
+    world.publish(BARS, rest, 500).await;
     world.run::<MinuteFeatures>().await.unwrap();
     world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
 }

@@ -297,3 +297,80 @@ async fn the_newest_row_is_right_again_after_a_crash() {
     let now: BTreeMap<String, String> = world.redis.command(&["HGETALL", &key]).await.unwrap();
     assert_eq!(now, newest);
 }
+
+/// Bytes a server has sent since it was last asked to count anew.
+async fn sent(world: &World) -> u64 {
+    let stats: String = world.redis.command(&["INFO", "stats"]).await.unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap();
+    let sent = line.trim().parse().unwrap();
+    let _: String = world.redis.command(&["CONFIG", "RESETSTAT"]).await.unwrap();
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_beside_an_archive_reads_the_stream_once() {
+    let (mut world, mut bars) = days().await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    world.publish(BARS, &bars[..100], 50).await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.publish(BARS, &bars[100..], 50).await;
+    world.run::<DayFeatures>().await.unwrap();
+    bars[0] = corrected(&bars[0]);
+    world.publish(BARS, &bars[..1], 50).await;
+    sent(&world).await;
+    world.rows::<DayBar>(BARS).await;
+    let once = sent(&world).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let corrected = sent(&world).await;
+    assert!(corrected < once * 3 / 2, "{corrected} bytes, the stream is {once}");
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_that_never_had_a_row_gets_no_withdrawn_one() {
+    for archived in [false, true] {
+        let (mut world, mut bars) = days().await;
+        let root = world.path("archive");
+        world.config.features.archive = archived.then(|| root.clone());
+        let places = of_first(&bars);
+        bars[places[20]] = untraded(&bars[places[20]]);
+        let late = untraded(&bars[places[10]]);
+        let sent: Vec<DayBar> = bars.iter().filter(|bar| bar.key() != late.key()).copied().collect();
+        world.publish(BARS, &sent, 200).await;
+        if archived {
+            world.archive::<DayBar>(BARS, &root).await;
+        }
+        world.run::<DayFeatures>().await.unwrap();
+        bars[places[5]] = corrected(&bars[places[5]]);
+        bars[places[10]] = late;
+        // After an archive's first row of a bar nobody can tell whether there was another before.
+        let news = [bars[places[5]], late];
+        world.publish(BARS, if archived { &news[..1] } else { &news }, 200).await;
+        world.run::<DayFeatures>().await.unwrap();
+        let rows = world.rows::<DayFeature>(FEATURES).await;
+        assert!(rows.iter().all(|(_, row)| !DayFeatures::is_withdrawn(row)), "archived: {archived}");
+        world.assert_whole::<DayFeatures>(&of(&bars)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_withdrawn_also_where_the_archive_does_not_tell_that_there_was_one() {
+    let (mut world, mut bars) = days().await;
+    let root = world.path("archive");
+    world.config.features.archive = Some(root.clone());
+    world.publish(BARS, &bars, 200).await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.run::<DayFeatures>().await.unwrap();
+    let at = of_first(&bars)[20];
+    bars[at] = untraded(&bars[at]);
+    world.publish(BARS, &bars[at..=at], 200).await;
+    // Of each bar the newest version is left.
+    world.archive::<DayBar>(BARS, &root).await;
+    let compacted = sqep_parquet::compact_root(&root, sqep_parquet::Options::default()).unwrap();
+    assert!(compacted.failed.is_empty() && !compacted.compacted.is_empty());
+    world.run::<DayFeatures>().await.unwrap();
+    let (_, row) = world.held::<DayFeature>(FEATURES).await[&bars[at].key()];
+    assert!(DayFeatures::is_withdrawn(&row), "{row:?}");
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
+}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::io::{BufWriter, Write};

@@ -9,6 +9,7 @@
 
 #[path = "speed/agent.rs"]
 mod agent;
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{

@@ -34,7 +34,7 @@ pub(super) struct Older {
 
 /// A walk on its way.
 struct Again<E: Engine> {
-    anew: HashMap<i32, Security<E>>,
+    anew: HashMap<i32, Box<Security<E>>>,
     /// Securities whose rows change, and from when on.
     changed: HashMap<i32, i64>,
     /// Securities whose past is not whole.
@@ -59,9 +59,9 @@ impl<E: Engine> Desk<E> {
         };
         // Of a past that is given the newest is taken, due or not: what comes later says the same.
         let upto = if self.replaying() { EntryId::of_version(u64::MAX) } else { self.upto };
-        let gap = match self.past.walk(symbols.clone(), upto).await {
+        let gap = match self.past.walk(symbols, upto).await {
             Ok(walk) => {
-                again.torn = self.torn(&walk, (symbols, upto), some).await?;
+                again.torn = self.torn(&walk, some).await?;
                 self.go_through(walk, some, &mut again, todo).await?;
                 None
             }
@@ -77,19 +77,14 @@ impl<E: Engine> Desk<E> {
 
     /// Securities whose past is not whole. What an archive holds shows only on the way, and no row may be out by then: it is
     /// walked once more.
-    async fn torn(
-        &self,
-        walk: &Walk<E>,
-        (symbols, upto): (Symbols, EntryId),
-        some: &[i32],
-    ) -> anyhow::Result<HashSet<i32>> {
+    async fn torn(&self, walk: &Walk<E>, some: &[i32]) -> anyhow::Result<HashSet<i32>> {
         let mut found: HashMap<i32, Extent> = HashMap::new();
-        let known = |symbol: &i32| self.securities.get(symbol).map(Security::extent);
+        let known = |symbol: &i32| self.securities.get(symbol).map(|known| known.extent());
         if !walk.is_archived() {
             let torn = |symbol: &&i32| known(symbol).is_some_and(|known| !walk.reaches(**symbol, known));
             return Ok(some.iter().filter(torn).copied().collect());
         }
-        let mut count = self.past.walk(symbols, upto).await?.without_facts();
+        let mut count = self.past.count(walk)?;
         while let Some(items) = count.next()? {
             for bar in items.iter().filter_map(Item::newest).map(|(_, bar)| bar) {
                 let symbol = bar.symbol().get();
@@ -165,7 +160,7 @@ impl<E: Engine> Desk<E> {
         if from.is_some_and(|from| time >= from) || differs || why.is_lost(item) {
             again.changed.entry(symbol).or_insert(time);
         }
-        let security = again.anew.entry(symbol).or_insert_with(|| known.without_bars());
+        let security = again.anew.entry(symbol).or_insert_with(|| Box::new(known.without_bars()));
         let before = rows.len();
         security.take(bar, *version, &item.facts, &self.calendar, rows);
         if !again.changed.contains_key(&symbol) {
@@ -199,9 +194,8 @@ impl<E: Engine> Desk<E> {
             let Some(known) = self.securities.get_mut(symbol) else { continue };
             let extent = known.extent();
             let anew = again.anew.remove(symbol).filter(|_| !again.torn.contains(symbol));
-            let whole =
-                |anew: &Security<E>| anew.extent().last >= extent.last && anew.extent().bars >= extent.bars;
-            if let Some(mut anew) = anew.filter(whole) {
+            let whole = |anew: Extent| anew.last >= extent.last && anew.bars >= extent.bars;
+            if let Some(mut anew) = anew.filter(|anew| whole(anew.extent())) {
                 // What is still to be delivered was not computed with it.
                 known.owed().filter(|_| behind).into_iter().for_each(|owed| anew.owe(owed));
                 *known = anew;

@@ -122,6 +122,12 @@ impl<E: Engine> Desk<E> {
 
     async fn work_off(&mut self, todo: &mut Todo<E::Feature>) -> anyhow::Result<()> {
         self.put_full(todo).await?;
+        while let Some(symbol) = todo.late.pop_first() {
+            if let Some(known) = self.securities.get_mut(&symbol) {
+                known.refresh(&self.calendar, &mut todo.rows);
+            }
+            self.put_full(todo).await?;
+        }
         while !todo.older.is_empty() {
             let some: Vec<i32> = todo.older.keys().copied().take(WALK_SECURITIES_MAX).collect();
             self.compute_again(&some, todo).await?;

@@ -12,16 +12,24 @@ use tracing::{info, warn};
 use super::{Desk, Input, SAY, cursor};
 use crate::{
     engine::Engine,
-    past::apart,
     save::Reader,
-    security::Security,
+    security::{Security, fresh},
     store::{FORM, Header},
 };
 
 /// How long nothing came when a snapshot is in nobody's way.
 const QUIET: Duration = Duration::from_secs(2);
+/// Bytes of a security in a snapshot, as a rule.
+const SECURITY_BYTES: usize = 6_000;
+/// Securities that are made bytes of at once.
+const PART_SECURITIES: usize = 64;
 /// How many times later than due a snapshot is written where there is no pause.
 const WITHOUT_PAUSE: u32 = 4;
+
+/// A state can be built of nothing that is left, however long it is waited: somebody has to act.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Nowhere(String);
 
 impl<E: Engine> Desk<E> {
     /// The mark of an input, after whatever it takes to have the state that belongs to it.
@@ -68,7 +76,7 @@ impl<E: Engine> Desk<E> {
         let mut reader = Reader::new(state);
         for _ in 0..header.securities {
             let security = Security::load(&mut reader, &self.calendar)?;
-            self.securities.insert(security.symbol().get(), security);
+            self.securities.insert(security.symbol().get(), Box::new(security));
         }
         reader.end()?;
         for (input, mark) in [(Input::Bars, &header.bars), (Input::Facts, &header.facts)] {
@@ -87,11 +95,11 @@ impl<E: Engine> Desk<E> {
         let stored = self.outbox.stored(&self.name(Input::Bars)).await?;
         let Some((born, done)) = stored.as_deref().and_then(cursor) else { return Ok(()) };
         if born == Mark::in_replay().born {
-            bail!(
-                "the snapshot {} was lost while the past was being given: run `sqep group retire` for this group, then \
-                 start again",
-                self.store.path().display()
-            );
+            let path = self.store.path().display();
+            bail!(Nowhere(format!(
+                "the snapshot {path} was lost while the past was being given: run `sqep group retire` for this group, then \
+                 start again"
+            )));
         }
         let stream = self.past.stream(E::BARS).await?;
         if born != stream.born {
@@ -100,13 +108,13 @@ impl<E: Engine> Desk<E> {
         let archived = self.past.archived(E::BARS, &stream)?.map_or(EntryId::ZERO, |mark| mark.id);
         let id = archived.min(done);
         if id < stream.trimmed {
-            bail!(
+            bail!(Nowhere(format!(
                 "the snapshot {} is lost, {} was trimmed up to {}, and the archive holds it up to {archived} only: name an \
                  archive that has the rest in features.archive",
                 self.store.path().display(),
                 E::BARS,
                 stream.trimmed
-            );
+            )));
         }
         info!("building the state from the archive, up to {id}");
         self.build(id).await?;
@@ -119,9 +127,15 @@ impl<E: Engine> Desk<E> {
         if upto == EntryId::ZERO {
             return Ok(());
         }
-        let walk = self.past.archived_walk(Symbols::ALL, upto.version()).await;
-        let lost = || format!("the snapshot {} is lost", self.store.path().display());
-        let mut walk = walk.with_context(lost)?;
+        let (mut walk, gap) = self.past.archived_walk(Symbols::ALL, upto.version()).await?;
+        if let Some(gap) = gap {
+            warn!(
+                "the snapshot {path} is lost, and facts of days with it: {gap}. What needs them is null and its rows are not \
+                 valid until as many bars with a factor came as a feature looks back on. Where an archive has those facts, \
+                 name it in features.archive, remove {path} and start again",
+                path = self.store.path().display()
+            );
+        }
         let (mut rows, mut bars, mut said, folders) = (Vec::new(), 0usize, Instant::now(), walk.left());
         while let Some(items) = walk.next()? {
             for item in &items {
@@ -131,7 +145,7 @@ impl<E: Engine> Desk<E> {
                     continue;
                 }
                 bars += 1;
-                let security = self.securities.entry(symbol.get()).or_insert_with(|| Security::new(symbol));
+                let security = self.securities.entry(symbol.get()).or_insert_with(|| fresh(symbol));
                 security.take(bar, *version, &item.facts, &self.calendar, &mut rows);
                 rows.clear();
             }
@@ -159,17 +173,21 @@ impl<E: Engine> Desk<E> {
             self.catch_up().await?;
         }
         if other || self.saved_before(self.habits.snapshot_every * WITHOUT_PAUSE) {
-            self.snapshot()
+            self.snapshot().await
         } else {
             Ok(())
         }
     }
 
     /// Writes the snapshot that is due, if nothing came for a moment.
-    pub(crate) fn rest(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn rest(&mut self) -> anyhow::Result<()> {
         let quiet = self.moved.is_some_and(|moved| moved.elapsed() >= QUIET);
         let news = self.moved > self.saved;
-        if quiet && news && self.saved_before(self.habits.snapshot_every) { self.snapshot() } else { Ok(()) }
+        if quiet && news && self.saved_before(self.habits.snapshot_every) {
+            self.snapshot().await
+        } else {
+            Ok(())
+        }
     }
 
     fn saved_before(&self, age: Duration) -> bool {
@@ -177,18 +195,13 @@ impl<E: Engine> Desk<E> {
     }
 
     /// Replaces the snapshot, unless something is begun that is not on the stream yet.
-    pub(crate) fn snapshot(&mut self) -> anyhow::Result<()> {
-        if self.todo.is_some() || !self.loaded { Ok(()) } else { self.write_snapshot() }
+    pub(crate) async fn snapshot(&mut self) -> anyhow::Result<()> {
+        if self.todo.is_some() || !self.loaded { Ok(()) } else { self.write_snapshot().await }
     }
 
-    pub(super) fn write_snapshot(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn write_snapshot(&mut self) -> anyhow::Result<()> {
         let mut symbols: Vec<i32> = self.securities.keys().copied().collect();
         symbols.sort_unstable();
-        let mut state = Vec::with_capacity(symbols.len() * 6_000);
-        symbols
-            .iter()
-            .filter_map(|symbol| self.securities.get(symbol))
-            .for_each(|known| known.save(&mut state));
         let mark = |input| self.marks.get(&input).cloned();
         let header = Header {
             set: E::SET,
@@ -198,8 +211,16 @@ impl<E: Engine> Desk<E> {
             given: self.given,
             securities: symbols.len(),
         };
-        apart(|| self.store.save(&header, &state))
-            .with_context(|| format!("cannot write {}", self.store.path().display()))?;
+        let state = symbols.chunks(PART_SECURITIES).map(|some| {
+            let mut bytes = Vec::with_capacity(some.len() * SECURITY_BYTES);
+            some.iter()
+                .filter_map(|symbol| self.securities.get(symbol))
+                .for_each(|known| known.save(&mut bytes));
+            bytes
+        });
+        let path = self.store.path();
+        let saved = self.store.save(&header, state).await;
+        saved.with_context(|| format!("cannot write {}", path.display()))?;
         self.saved = Some(Instant::now());
         if self.refused > 0 {
             warn!(bars = self.refused, "bars beyond what the formulas take have no row");
@@ -209,7 +230,7 @@ impl<E: Engine> Desk<E> {
     }
 
     /// While the past is given nothing but a snapshot remembers what was settled.
-    pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
-        if self.replaying() { self.snapshot() } else { Ok(()) }
+    pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
+        if self.replaying() { self.snapshot().await } else { Ok(()) }
     }
 }

@@ -7,24 +7,21 @@ use chrono::{NaiveDate, NaiveTime};
 use sqep::{Kind, RefDay, Row, Symbol};
 use sqep_archive::{Filter, Symbols};
 
-use super::{Past, Walk, reader};
+use super::{Gap, Past, Walk, reader};
 use crate::{Facts, engine::Engine};
 
 /// Facts of days, by security and day, with the version that says them.
 pub(super) type Known = HashMap<(i32, NaiveDate), (u64, Facts)>;
 
 impl<E: Engine> Past<E> {
-    /// Adds the facts of the stream that the archive does not hold.
-    pub(super) async fn join_stream(&self, walk: &mut Walk<E>) -> anyhow::Result<()> {
+    /// Adds the facts of the stream that the archive does not hold; whether some lie between them that are nowhere.
+    pub(super) async fn join_stream(&self, walk: &mut Walk<E>) -> anyhow::Result<Option<Gap>> {
         if !E::JOINED {
-            return Ok(());
-        }
-        let (facts, after) = self.after(Kind::RefDay).await?;
-        if after < facts.trimmed {
-            return Err(self.gap(Kind::RefDay, &facts, after).into());
+            return Ok(None);
         }
         walk.heard = self.heard(&walk.wanted).await?;
-        Ok(())
+        let (facts, after) = self.after(Kind::RefDay).await?;
+        Ok((after < facts.trimmed).then(|| self.gap(Kind::RefDay, &facts, after)))
     }
 
     /// What the stream says of facts that the archive does not hold yet.
@@ -104,10 +101,10 @@ mod tests {
     use sqep_testkit::{TestRedis, feed};
 
     use super::*;
-    use crate::{MinuteFeatures, past::Gap};
+    use crate::MinuteFeatures;
 
     #[tokio::test]
-    async fn a_state_is_not_built_where_facts_are_nowhere_any_more() {
+    async fn facts_that_are_nowhere_any_more_are_told() {
         let (redis, folder) = (TestRedis::start().await.unwrap(), tempfile::tempdir().unwrap());
         let past: Past<MinuteFeatures> = Past {
             server: redis.client().unwrap(),
@@ -126,14 +123,17 @@ mod tests {
         };
         let stream = StreamSettings { kind: Kind::RefDay, ..StreamSettings::default() };
         feed::publish(&redis.settings(), &stream, &[fact], 1).await.unwrap();
-        assert!(past.archived_walk(Symbols::ALL, u64::MAX).await.is_ok(), "all facts are on the stream");
+        let (_, none) = past.archived_walk(Symbols::ALL, u64::MAX).await.unwrap();
+        assert_eq!(none, None, "all facts are on the stream");
         let last = past.stream(Kind::RefDay).await.unwrap().last;
         let _: i64 = redis.command(&["XTRIM", "sqep:{ref:1d:0}", "MAXLEN", "0"]).await.unwrap();
         let trimmed = ["SET", "sqep:{ref:1d:0}:trimmed", &last.to_string()];
         let _: String = redis.command(&trimmed).await.unwrap();
-        let Err(told) = past.archived_walk(Symbols::ALL, u64::MAX).await else { panic!("facts are missing") };
-        let Gap { kind, trimmed, archived } = told.downcast().unwrap();
+        let (_, told) = past.archived_walk(Symbols::ALL, u64::MAX).await.unwrap();
+        let Gap { kind, trimmed, archived } = told.unwrap();
         assert_eq!((kind, trimmed), (Kind::RefDay, last));
         assert_eq!(archived, Some((folder.path().to_owned(), EntryId::ZERO)));
+        let walk = past.walk(Symbols::ALL, EntryId::ZERO).await;
+        assert!(walk.is_err_and(|error| error.is::<Gap>()), "rows that have their facts do not lose them");
     }
 }

@@ -114,7 +114,6 @@ impl<R: Bar> LiveSource<R> {
         }
     }
 
-    /// An agent can give other securities than before: those that are new are asked for, too.
     /// A look went on without a security: what is known of its running bar is old, and minutes may be missing.
     fn unseen(&mut self, symbol: Symbol, now: NaiveDateTime) {
         self.intake.board.forget_one(symbol, &mut self.intake.outcome);
@@ -122,6 +121,7 @@ impl<R: Bar> LiveSource<R> {
         self.asks.bars.want(symbol, start, now);
     }
 
+    /// An agent can give other securities than before: those that are new are asked for, too.
     fn codes(&mut self, id: u64, told: Codes, now: NaiveDateTime) {
         let before = self.symbols();
         let Some(agent) = self.agents.get_mut(&id).filter(|_| !told.codes.is_empty()) else { return };

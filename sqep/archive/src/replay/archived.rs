@@ -17,6 +17,9 @@ use crate::{Block, Filter, Folder, Reader};
 
 /// Rows of one chunk at most.
 const CHUNK_ROWS_MAX: usize = 20_000;
+/// Rows of a block, planned: about a transaction of the publisher. A block is in memory three times, as it is read, named
+/// and cut into chunks.
+const BLOCK_ROWS_MAX: usize = 24_000;
 
 /// Which rows of an archive a group is given.
 #[derive(Debug, Clone)]
@@ -135,7 +138,7 @@ impl<R: Record> Fetch for Archived<R> {
 
     async fn begin(&mut self, place: Option<&str>) -> anyhow::Result<()> {
         let Wanted { root, kind, filter, .. } = &self.wanted;
-        let mut reader = Reader::<R>::open(root, *kind, filter.clone())?;
+        let mut reader = Reader::<R>::open(root, *kind, filter.clone())?.block_rows_max(BLOCK_ROWS_MAX);
         let unknown = || format!("the stored place {place:?} of the replay is not one of an archive");
         self.pace = Pace::of(self.wanted.speed);
         if self.pace.is_some() {

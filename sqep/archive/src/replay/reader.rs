@@ -24,6 +24,8 @@ use super::{Order, Start, begin, give};
 
 /// How long is waited before a server or a sink is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Records of a transaction: whoever gives itself a past has both ends of it in memory.
+const TRANSACTION_RECORDS_MAX: usize = 16_000;
 /// How often is looked whether the reader has its lease.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -44,7 +46,7 @@ pub async fn deliver<S: Sink + 'static>(
         archive: inward.reader.archive.clone(),
         ..Order::default()
     };
-    let publish = PublishSettings::default();
+    let publish = PublishSettings { records_max: TRANSACTION_RECORDS_MAX, ..PublishSettings::default() };
     let Inward { redis, stream, calendar, meters, .. } = *inward;
     let outward = Outward { redis, stream, publish: &publish, calendar, meters };
     let missing = missing_in_time(inward, &outward, &order, once, stop, &mut make).await?;

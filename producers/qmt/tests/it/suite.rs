@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
+use crate::common::{clock, dat, days, settings};
 use chrono::TimeDelta;
-use common::{clock, dat, days, settings};
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid, shanghai};
 use sqep_qmt::{
     bar::{Bar, Raw},
@@ -75,7 +73,8 @@ impl Rig for Spool {
         self.deliveries += 1;
         let at = self.deliveries;
         let ms = |minute| {
-            shanghai::instant_ms(common::at("2025-01-02T09:30:00") + TimeDelta::minutes(minute)).unwrap()
+            shanghai::instant_ms(crate::common::at("2025-01-02T09:30:00") + TimeDelta::minutes(minute))
+                .unwrap()
         };
         let code = format!("{at:06}.SZ");
         let mut text = r#"{"t":"hello","v":1,"agent":"pc1","unit":{"volume":"lot"}}"#.to_owned() + "\n";

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::{Rig, Run, at, clock, dat, days, record, settings};
+use crate::common::{Rig, Run, at, clock, dat, days, record, settings};
 use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid, shanghai};
 use sqep_qmt::{
     config::{AliasChoice, SourceChoice},
@@ -255,7 +253,7 @@ async fn watch(folder: &Path, cursors: Cursors, between: impl FnOnce()) -> (u64,
 async fn a_file_that_is_replaced_or_cut_while_it_is_read_is_whole_at_the_next_look() {
     let minutes = |count: i64, price| -> Vec<DatRecord> {
         (0..count)
-            .map(|at| record(common::at("2020-01-01T00:00:00") + chrono::TimeDelta::minutes(at), price, 5))
+            .map(|minute| record(at("2020-01-01T00:00:00") + chrono::TimeDelta::minutes(minute), price, 5))
             .collect()
     };
     let name = "SH/60/600000.DAT";

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, process::Stdio};
 
+use crate::common::{Rig, Run, at, data, day};
 use chrono::NaiveDate;
-use common::{Rig, Run, at, data, day};
 use sqep::{Kind, MinuteBar, kind::Grid, shanghai};
 
 const MINUTES: Kind = Kind::BarMinute(Grid::M1);

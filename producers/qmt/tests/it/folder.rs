@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{Rig, at, dat, data, day, days, record};
 use chrono::NaiveDate;
-use common::{Rig, at, dat, data, day, days, record};
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid};
 use sqep_qmt::dat::DatRecord;
 
@@ -41,7 +39,7 @@ async fn files_go_out_once_and_what_they_grew_by_after_that() {
     let stream = rig.stream::<DayBar>(Kind::BarDay).await;
     assert_eq!((stream.rows.len(), stream.count), (180, 225));
     let bar = stream.rows.values().next().unwrap();
-    assert_eq!((bar.symbol.to_string(), bar.frame), ("600000.SH".to_owned(), common::day("2024-01-02")));
+    assert_eq!((bar.symbol.to_string(), bar.frame), ("600000.SH".to_owned(), day("2024-01-02")));
     assert_eq!((bar.open, bar.high, bar.low, bar.close), (10.0, 10.02, 9.98, 10.01));
     assert_eq!((bar.vol, bar.amount, bar.adjust), (500_000.0, Some(5_000_000.0), None));
 }
@@ -181,9 +179,9 @@ async fn a_real_index_of_qmt_comes_whole() {
     let last = stream.rows.values().next_back().unwrap();
     assert_eq!(
         (last.frame, last.amount, last.close),
-        (common::day("2025-06-25"), Some(620_173_277_605.0), 3_455.974)
+        (day("2025-06-25"), Some(620_173_277_605.0), 3_455.974)
     );
-    assert_eq!(stream.rows.values().next().unwrap().frame, common::day("1990-12-19"));
+    assert_eq!(stream.rows.values().next().unwrap().frame, day("1990-12-19"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
-use common::Rig;
+use crate::common::Rig;
 use sqep::{Kind, MinuteBar, kind::Grid};
 use sqep_qmt::protocol::{Message, Period, Reply, parse};
 
-const TEXT: &str = include_str!("../../../schemas/qmt-agent.md");
+const TEXT: &str = include_str!("../../../../schemas/qmt-agent.md");
 
 fn block(whose: &str) -> Vec<&'static str> {
     let start = format!("```ndjson {whose}\n");

@@ -2,16 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use crate::common::at;
 use chrono::{NaiveDateTime, TimeDelta, Timelike};
-use common::at;
 use sqep::{Calendar, Cursors, Kind, MinuteBar, Record, Source, Symbol, kind::Grid, meter::Meters, shanghai};
 use sqep_qmt::{
     clock::Clock,
