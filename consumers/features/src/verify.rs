@@ -6,7 +6,7 @@
 //! that was withdrawn is none.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Write,
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -64,10 +64,8 @@ pub fn verify<E: Engine>(args: &VerifyArgs, calendar: &Arc<Calendar>) -> anyhow:
     let narrow = any_narrow(root, E::FEATURES)?;
     let computed = computed::<E>(&args.archive, calendar, narrow)?;
     let computed: Days = computed.into_iter().filter(|(day, _)| asked(day)).collect();
-    let stored: Days = stored::<E>(root, narrow)?.into_iter().filter(|(day, _)| asked(day)).collect();
-    if let Some(day) = args.day.iter().find(|day| !computed.contains_key(day)) {
-        bail!(Usage(anyhow!("{} holds no bar of {day}", args.archive.display())));
-    }
+    let (stored, sets) = stored::<E>(root, narrow)?;
+    let stored: Days = stored.into_iter().filter(|(day, _)| asked(day)).collect();
     let mut days: Vec<_> = computed.keys().chain(stored.keys()).copied().collect();
     days.sort_unstable();
     days.dedup();
@@ -84,7 +82,32 @@ pub fn verify<E: Engine>(args: &VerifyArgs, calendar: &Arc<Calendar>) -> anyhow:
     }
     let rows: u64 = computed.values().map(|sum| sum.rows).sum();
     writeln!(out, "{} days, {rows} rows, {} days differ", days.len(), differ.len())?;
-    if differ.is_empty() { Ok(()) } else { bail!("{} days differ from what their bars give", differ.len()) }
+    if !differ.is_empty() {
+        bail!("{} days differ from what their bars give{}", differ.len(), of_other_sets::<E>(&sets));
+    }
+    // Of several days one that is nowhere hides no verdict.
+    if let Some(day) = args.day.iter().find(|day| !days.contains(day)) {
+        let (bars, kind) = (args.archive.display(), E::BARS);
+        bail!(Usage(anyhow!(
+            "{bars} holds no {kind} with a row on {day}, and {} no row of it",
+            root.display()
+        )));
+    }
+    Ok(())
+}
+
+/// What to do where rows were computed by other formulas.
+fn of_other_sets<E: Engine>(sets: &BTreeSet<u64>) -> String {
+    if sets.iter().all(|&set| set == u64::from(E::SET)) {
+        return String::new();
+    }
+    let sets: Vec<_> = sets.iter().map(u64::to_string).collect();
+    format!(
+        "; stored rows are of set {}, this program computes set {}: to have all of one set, retire the group, remove its \
+         snapshot and give it the past anew (sqep group retire, sqep replay)",
+        sets.join(" and "),
+        E::SET
+    )
 }
 
 /// The features of every bar of an archive.
@@ -124,15 +147,21 @@ pub fn each<E: Engine>(
     Ok(())
 }
 
-fn stored<E: Engine>(root: &Path, narrow: bool) -> anyhow::Result<Days> {
+/// Sums of the rows an archive holds, and the sets they are of.
+fn stored<E: Engine>(root: &Path, narrow: bool) -> anyhow::Result<(Days, BTreeSet<u64>)> {
     let mut reader = Reader::<E::Feature>::open(root, E::FEATURES, Filter::default())
         .with_context(|| format!("no archive of {}", E::FEATURES))?;
-    let mut days = Days::new();
+    let set = E::Feature::FIELDS.iter().position(|field| field.name == "set").unwrap_or_default();
+    let (mut days, mut sets) = (Days::new(), BTreeSet::new());
     while let Some(block) = reader.next()? {
-        let rows = block.rows.iter().map(|row| &row.record).filter(|row| !E::is_withdrawn(row));
-        rows.into_iter().try_for_each(|row| add::<E>(&mut days, row, narrow))?;
+        for row in block.rows.iter().map(|row| &row.record).filter(|row| !E::is_withdrawn(row)) {
+            if let Cell::Integer(set) = row.get(set) {
+                sets.insert(set);
+            }
+            add::<E>(&mut days, row, narrow)?;
+        }
     }
-    Ok(days)
+    Ok((days, sets))
 }
 
 /// The row as an archive of 32-bit floats gives it back.

@@ -247,6 +247,33 @@ async fn verify_tells_an_archive_whose_bars_were_corrected_and_whose_features_we
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_names_another_set_and_is_not_hidden_by_a_day_that_is_nowhere() {
+    let (world, bars) = days().await;
+    let root = world.path("archive");
+    world.publish(BARS, &bars, 200).await;
+    world.archive::<DayBar>(BARS, &root).await;
+    world.run::<DayFeatures>().await.unwrap();
+    world.archive::<DayFeature>(FEATURES, &root).await;
+    let newest = bars[bars.len() - 1].frame;
+    let told = |of: &std::path::Path| {
+        let day = vec!["1991-01-02".parse().unwrap(), newest];
+        let args = VerifyArgs { archive: root.clone(), features: Some(of.to_owned()), day };
+        verify::<DayFeatures>(&args, &std::sync::Arc::new(sqep::Calendar::published()))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(told(&root).contains("no row of it"), "{}", told(&root));
+    // As a program of other formulas left it.
+    let (other, rows) = (world::World::new(FEATURES).await, world.rows::<DayFeature>(FEATURES).await);
+    let of_seven: Vec<_> = rows.iter().map(|(_, row)| DayFeature { set: 7, ..*row }).collect();
+    other.publish(FEATURES, &of_seven, 200).await;
+    let before = other.path("archive");
+    other.archive::<DayFeature>(FEATURES, &before).await;
+    assert!(told(&before).starts_with("1 days differ"), "{}", told(&before));
+    assert!(told(&before).contains("rows are of set 7, this program computes"), "{}", told(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_may_begin_with_an_archive() {
     let (mut world, bars) = days().await;
     let root = world.path("archive");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sqep::{EntryId, Kind, Mark, Record, publish::partition_of};
 use sqep_archive::Symbols;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 use tracing::{info, warn};
 
 use super::{Desk, Input, SAY, cursor};
@@ -149,6 +149,8 @@ impl<E: Engine> Desk<E> {
                 security.take(bar, *version, &item.facts, &self.calendar, &mut rows);
                 rows.clear();
             }
+            self.pulse();
+            yield_now().await;
             if said.elapsed() > SAY {
                 said = Instant::now();
                 info!(bars, "building the state: {} of {folders} folders done", folders - walk.left());
