@@ -83,27 +83,36 @@ FROM (
         WHERE frame >= {from_day:Date} AND frame <= {to_day:Date}
     ) AS own ON minute.symbol = own.symbol AND minute.day = own.frame
 ) AS bar
-ASOF LEFT JOIN (
-    SELECT symbol, frame, adjust FROM {database}.day_facts
-    WHERE frame >= {from_day:Date} - 400 AND frame <= {to_day:Date} AND adjust IS NOT NULL
-) AS factor ON bar.symbol = factor.symbol AND bar.day >= factor.frame;
+LEFT JOIN (
+    -- By day and not ASOF, so that what is asked of one security reads the factors of no other.
+    SELECT symbol, day, tupleElement(arrayLast(fact -> tupleElement(fact, 1) <= day, known), 2) AS adjust
+    FROM (
+        SELECT symbol, arraySort(groupArray((frame, adjust))) AS known FROM {database}.day_facts
+        WHERE frame >= {from_day:Date} - 400 AND frame <= {to_day:Date} AND adjust IS NOT NULL
+        GROUP BY symbol
+    )
+    ARRAY JOIN arrayMap(n -> {from_day:Date} + n, range(toUInt32({to_day:Date} - {from_day:Date} + 1))) AS day
+) AS factor ON bar.symbol = factor.symbol AND bar.day = factor.day;
 
 -- Longer bars from one-minute ones: labelled by their end, the opening auction (09:30) in the first of them, amount null
--- where one of its parts is. A bucket whose day is not over holds what there is so far.
--- SELECT * FROM bar_1m_to(minutes = 5) WHERE symbol = 2000001
+-- where one of its parts is; the last of a half-day ends with it, whatever the length. A bucket whose day is not over holds
+-- what there is so far. Ask by day, not by frame, and only those days are read.
+-- SELECT * FROM bar_1m_to(minutes = 5) WHERE symbol = 2000001 AND day >= '2025-06-01'
 CREATE OR REPLACE VIEW bar_1m_to AS
-SELECT symbol, day + INTERVAL label MINUTE AS frame,
+SELECT symbol, start_of_day + INTERVAL label MINUTE AS frame,
        argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
-       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version
+       sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version,
+       toDate(start_of_day) AS day
 FROM (
     SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
-           toStartOfDay(frame) AS day,
+           toStartOfDay(frame) AS start_of_day,
            toHour(frame) * 60 + toMinute(frame) AS minute,
            if(minute <= 690, 570, 780) AS start,
-           start + intDiv(greatest(minute - start, 1) + {minutes:UInt16} - 1, {minutes:UInt16}) * {minutes:UInt16} AS label
+           intDiv(greatest(minute - start, 1) + {minutes:UInt16} - 1, {minutes:UInt16}) * {minutes:UInt16} AS after,
+           start + least(after, 120) AS label
     FROM {database}.bar_1m_current
 )
-GROUP BY symbol, day, label;
+GROUP BY symbol, start_of_day, label;
 
 CREATE OR REPLACE VIEW bar_1m_to_5m AS SELECT * FROM {database}.bar_1m_to(minutes = 5);
 

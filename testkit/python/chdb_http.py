@@ -8,13 +8,14 @@ started it.
 
 Not as a server: one statement at a time, no replicas, no rights beyond a user and a password (environment variables
 FRONT_USER and FRONT_PASSWORD). FRONT_WITHOUT names settings (comma separated) that it does not know, as an older server,
-and FRONT_VERSION the version it says it is. With FRONT_TLS, two files (certificate and key, comma separated), it listens on
+FRONT_VERSION the version it says it is, and FRONT_SETTINGS (NAME=VALUE, comma separated) what it does where a statement says
+nothing. With FRONT_TLS, two files (certificate and key, comma separated), it listens on
 a port with TLS as well.
 
 POST /faults takes a list of faults, each {"match": regular expression on the statement, "times": n, "do": …}:
     drop    the connection is closed and nothing done
     lose    the statement is done and its answer lost
-    delay   {"ms": n} before the statement is done
+    delay   {"ms": n} before the statement is done, or until the list of faults is another
     code    {"code": n, "text": …} instead of doing it, with status 500
     break   after {"bytes": n} of an insert the connection is closed; the engine does with them what the insert's settings say
     cut     the first {"rows": n} of an insert are written, in blocks of their own, and the connection is closed
@@ -242,6 +243,7 @@ class Front(http.server.BaseHTTPRequestHandler):
     user = ""
     password = ""
     version = ""
+    own = {}
 
     def log_message(self, *_):
         pass
@@ -324,7 +326,7 @@ class Front(http.server.BaseHTTPRequestHandler):
         parameters = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
         words = {
             "database": given.get("database"),
-            "settings": {k: v for k, v in given.items() if k not in WORDS and not k.startswith("param_")},
+            "settings": {**self.own, **{k: v for k, v in given.items() if k not in WORDS and not k.startswith("param_")}},
             "parameters": parameters,
         }
         text = given.get("query", "")
@@ -339,7 +341,7 @@ class Front(http.server.BaseHTTPRequestHandler):
                 raise Gone
             if early["do"] == "code":
                 raise Refusal(f"Code: {early['code']}. DB::Exception: {early.get('text', 'as asked for')}. (FAULT)")
-            time.sleep(early["ms"] / 1000)
+            self.wait(time.monotonic() + early["ms"] / 1000)
         if self.version and text.strip() == "SELECT version()":
             return f"{self.version}\n".encode()
         if head and text == given.get("query"):
@@ -349,6 +351,12 @@ class Front(http.server.BaseHTTPRequestHandler):
         if self.engine.fault(text, "lose"):
             raise Gone
         return answer
+
+    def wait(self, end):
+        """Does nothing until its time is over, or the list of faults is another."""
+        faults = self.engine.faults
+        while time.monotonic() < end and faults is self.engine.faults:
+            time.sleep(LOOK_S)
 
     def rest(self, parameters):
         """The statement where it stands in the body, alone or beside its parameters."""
@@ -447,6 +455,7 @@ def main():
     Front.user = os.environ.get("FRONT_USER", "")
     Front.password = os.environ.get("FRONT_PASSWORD", "")
     Front.version = os.environ.get("FRONT_VERSION", "")
+    Front.own = dict(word.split("=") for word in os.environ.get("FRONT_SETTINGS", "").split(",") if word)
     server = Server(("127.0.0.1", port), Front)
     version = Front.engine.run("SELECT version()").decode().strip()
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -90,3 +90,21 @@ fn roots(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_the_ca_of_the_configuration_no_other_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let told = || format!("{:#}", roots(Some(&file)).unwrap_err());
+        assert!(told().contains("cannot read tls_ca_file"), "{}", told());
+        fs::write(&file, "no PEM").unwrap();
+        assert!(told().contains("holds no certificate in PEM"), "{}", told());
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs::write(&file, made.cert.pem()).unwrap();
+        assert_eq!(roots(Some(&file)).unwrap().len(), 1);
+    }
+}

@@ -12,11 +12,15 @@ use sqep::WriteError;
 const ROWS: [u32; 1] = [469];
 /// Who we are.
 const WHO: [u32; 5] = [516, 192, 193, 194, 195];
-/// What we may.
-const MAY: [u32; 2] = [497, 291];
-/// What passes by itself: time (159) and sockets (209, 210), too many queries (202), memory (241), a server (164) or a table
-/// (242) that is read-only for now, too many parts (252), its keeper (999).
-const PASSES: [u32; 9] = [159, 164, 202, 209, 210, 241, 242, 252, 999];
+/// What we may; a user who may only read (164) and one whom statements are forbidden (392) lack a right too.
+const MAY: [u32; 4] = [497, 291, 164, 392];
+/// A statement took too long; on a cluster: servers of it did not answer in time.
+pub(crate) const TIMEOUT: u32 = 159;
+/// What passes by itself: time (159) and sockets (209, 210), too many queries (202), memory (241), a disk that is full (243) or
+/// fails (75), a table that is read-only for now (242), too many parts (252), its keeper (225, 999), a server that goes down
+/// (236), and what replicas and shards lack: connections (203, 279), replicas (285, 286), an answer (319).
+const PASSES: [u32; 17] =
+    [TIMEOUT, 202, 209, 210, 241, 242, 252, 999, 243, 75, 225, 236, 203, 279, 285, 286, 319];
 const UNKNOWN_DATABASE: u32 = 81;
 /// No such table.
 pub(crate) const UNKNOWN_TABLE: u32 = 60;
@@ -293,8 +297,8 @@ mod tests {
         assert!(is_never(
             "Code: 469. DB::Exception: Constraint `c` is violated at row 1. (VIOLATED_CONSTRAINT)"
         ));
-        for world in [252, 241, 242, 164, 159, 202, 210, 33, 27, 131, 321, 349, 53, 60, 81, 516, 497, 999_999]
-        {
+        let others = [33, 27, 131, 321, 349, 53, 60, 81, 516, 999_999];
+        for world in PASSES.into_iter().chain(MAY).chain(others) {
             assert!(!is_never(&format!("Code: {world}. DB::Exception: …")), "{world}");
         }
         assert!(!is_never("502 Bad Gateway"), "a proxy's word is no exception");
@@ -317,11 +321,11 @@ mod tests {
 
     #[test]
     fn what_passes_is_waited_for() {
-        for code in [159, 164, 202, 209, 210, 241, 242, 252, 999] {
+        for code in PASSES {
             assert!(error(&format!("Code: {code}. DB::Exception: …")).passes(), "{code}");
         }
         assert!(error("a proxy's word").passes());
-        for code in [60, 62, 81, 497, 516] {
+        for code in [60, 62, 81, 164, 392, 497, 516] {
             assert!(!error(&format!("Code: {code}. DB::Exception: …")).passes(), "{code}");
         }
     }
@@ -339,6 +343,10 @@ mod tests {
         assert!(
             told("Code: 81. DB::Exception: Database bars does not exist.").contains("CREATE DATABASE bars")
         );
+        assert!(
+            told("Code: 164. DB::Exception: Cannot execute query in readonly mode").contains("does not let")
+        );
+        assert!(told("Code: 392. DB::Exception: DDL queries are prohibited").contains("does not let"));
         let right = told("Code: 497. DB::Exception: sqep: Not enough privileges. To execute…\nstack\ntrace");
         assert!(right.contains("inserting into bar_1d") && right.contains("privileges"), "{right}");
         assert!(!error("Code: 252. DB::Exception: Too many parts").is_usage());

@@ -3,7 +3,7 @@
 
 use sqep::{EntryId, Kind, Mark};
 
-use crate::{ClickHouseError, Store, cluster::holder, error::UNKNOWN_TABLE, store::quoted};
+use crate::{ClickHouseError, Store, error::UNKNOWN_TABLE, store::quoted};
 
 /// Which reader a mark is of; the partition comes beside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,23 +30,40 @@ impl Key {
     }
 }
 
-/// Keeps a mark. The highest `seq` of a key is the current row, so that the last one kept counts, whatever its id.
+/// The columns of a row; `saved` is the server's.
+const INTO: &str = "INSERT INTO sqep_mark (kind, partition, prefix, reader, seq, born, id, before, filled)";
+
+/// Keeps a mark. The highest `seq` of a key is the current row, so that the last one kept counts, whatever its id. `filled`:
+/// its table is known to hold rows; what was known before stays so.
 pub(crate) async fn save(
     store: &Store,
     key: &Key,
     partition: u16,
     mark: &Mark,
+    filled: bool,
 ) -> Result<(), ClickHouseError> {
     let Key { kind, prefix, group } = key;
     let [kind, prefix, group, born] = [kind.name(), prefix, group, &mark.born].map(quoted);
     let sql = format!(
-        "INSERT INTO sqep_mark (kind, partition, prefix, reader, seq, born, id, before) SELECT {kind}, {partition}, \
-         {prefix}, {group}, max(seq) + 1, {born}, '{}', '{}' FROM sqep_mark WHERE {}",
+        "{INTO} SELECT {kind}, {partition}, {prefix}, {group}, max(seq) + 1, {born}, '{}', '{}', {filled} OR argMax(filled, \
+         seq) FROM sqep_mark WHERE {}",
         mark.id,
         mark.before,
         key.is_own(partition)
     );
     store.run(&sql, "keeping the mark").await
+}
+
+/// Adds to the mark there is that its table holds rows, unless it says so: a mark of a past is kept before the first of them,
+/// and not moved until the last.
+pub(crate) async fn note_rows(store: &Store, key: &Key, partition: u16) -> Result<(), ClickHouseError> {
+    let sql = format!(
+        "{INTO} SELECT kind, partition, prefix, reader, max(seq) + 1, argMax(born, seq), argMax(id, seq), argMax(before, seq), \
+         true FROM sqep_mark WHERE {} GROUP BY kind, partition, prefix, reader HAVING argMax(id, seq) != '' AND NOT \
+         argMax(filled, seq)",
+        key.is_own(partition)
+    );
+    store.run(&sql, "keeping that there are rows").await
 }
 
 /// The mark kept last; without one of its own that of before marks had readers. Without a table there is none.
@@ -70,30 +87,39 @@ pub(crate) async fn load(store: &Store, key: &Key, partition: u16) -> Result<Opt
 /// A row that says: no mark any more.
 const FORGOTTEN: &str = "\t\t";
 
-/// Takes back what all marks of a kind say if its table is not there, and was not put aside either. The statement itself
-/// asks for that: another program may have made the table meanwhile.
-pub(crate) async fn forget(store: &Store, key: &Key) -> Result<(), ClickHouseError> {
-    let has = "SELECT count() FROM system.tables WHERE database = 'system' AND name = 'detached_tables'";
-    let has_detached = store.ask(has, "asking for its tables").await?.trim() != "0";
-    let table = quoted(&holder(&key.table(), &store.config().cluster));
-    let mut gone = not_in("tables", "name", &table);
-    if has_detached {
-        gone = format!("{gone} AND {}", not_in("detached_tables", "table", &table));
-    }
-    let sql = format!(
-        "INSERT INTO sqep_mark (kind, partition, prefix, reader, seq, born, id, before) SELECT kind, partition, prefix, \
-         reader, max(seq) + 1, '', '', '' FROM sqep_mark WHERE kind = {} AND {gone} GROUP BY kind, partition, prefix, reader HAVING \
-         argMax(id, seq) != ''",
-        quoted(key.kind.name())
-    );
-    store.run(&sql, "taking back the mark").await
+/// Whether a table holds any row. On a cluster every shard must answer.
+pub(crate) async fn is_filled(store: &Store, table: &str) -> Result<bool, ClickHouseError> {
+    let sql = format!("SELECT {} > 0", rows_of(table));
+    Ok(store.ask(&sql, &format!("asking {table} for a row")).await?.trim() != "0")
 }
 
-/// That a list of the server's does not name a table of the database.
-fn not_in(list: &str, column: &str, table: &str) -> String {
-    format!(
-        "(SELECT count() FROM system.{list} WHERE database = currentDatabase() AND {column} = {table}) = 0"
-    )
+/// One row of a table, or none, counted.
+fn rows_of(table: &str) -> String {
+    format!("(SELECT count() FROM (SELECT 1 FROM {table} LIMIT 1 SETTINGS skip_unavailable_shards = 0))")
+}
+
+/// Takes back what the marks of a kind say of rows, once `table` holds none of them; one that never had rows stays. The
+/// statement itself asks for rows: another program may have loaded some meanwhile.
+pub(crate) async fn forget(store: &Store, key: &Key, table: &str) -> Result<(), ClickHouseError> {
+    let of_rows = format!(
+        "FROM sqep_mark WHERE kind = {} AND {} = 0 GROUP BY kind, partition, prefix, reader HAVING argMax(id, seq) != '' AND \
+         argMax(filled, seq)",
+        quoted(key.kind.name()),
+        rows_of(table)
+    );
+    let sql = format!("SELECT count() FROM (SELECT 1 {of_rows})");
+    let marks = store.ask(&sql, "asking for marks of rows that are gone").await?;
+    let marks = marks.trim();
+    if marks == "0" {
+        return Ok(());
+    }
+    tracing::warn!(
+        marks,
+        "table {table} holds no row any more: the marks that speak of its rows are taken back"
+    );
+    let sql =
+        format!("{INTO} SELECT kind, partition, prefix, reader, max(seq) + 1, '', '', '', false {of_rows}");
+    store.run(&sql, "taking back the mark").await
 }
 
 /// Whether a database that held `known` and now holds `found` has lost something since.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use sqep::Record;
 use tokio::sync::Mutex;
 
-use crate::{ClickHouseError, Store, mark, mark::Key, schema};
+use crate::{ClickHouseError, Store, cluster::holder, mark, mark::Key, schema};
 
 /// What the sinks of a program know together of their server.
 #[derive(Debug, Clone, Default)]
@@ -20,30 +20,41 @@ struct Known {
     doubted: bool,
     /// Settings that it knows.
     settings: Arc<BTreeSet<String>>,
+    /// Whether its table held rows.
+    filled: bool,
+}
+
+/// What was found of a server that is in order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    /// The round in which it was asked.
+    pub(crate) round: u64,
+    /// Whether its table held rows then.
+    pub(crate) filled: bool,
 }
 
 impl Ready {
     /// Asks the server what it can, applies what is missing of the schema, and makes sure that rows could be inserted;
-    /// whoever comes second takes over what was found. Returns the round of the answer.
+    /// whoever comes second takes over what was found.
     pub(crate) async fn assure<R: Record>(
         &self,
         store: &mut Store,
         key: &Key,
-    ) -> Result<u64, ClickHouseError> {
+    ) -> Result<Found, ClickHouseError> {
         let mut known = self.0.lock().await;
         if known.round == 0 || known.doubted {
             store.greet().await?;
-            if !schema::compare::<R>(store, &key.table()).await? {
-                // Made anew it is empty, whatever marks say.
-                schema::make_marks(store).await?;
-                mark::forget(store, key).await?;
-            }
+            let was_there = schema::compare::<R>(store, &key.table()).await?;
             schema::migrate(store).await?;
+            let filled = holds_rows(store, key, was_there).await?;
             may_insert(store, &key.table()).await?;
-            *known = Known { round: known.round + 1, doubted: false, settings: store.known() };
+            if known.round == 0 && filled {
+                schema::try_dictionary(store).await;
+            }
+            *known = Known { round: known.round + 1, doubted: false, settings: store.known(), filled };
         }
         store.knows(Arc::clone(&known.settings));
-        Ok(known.round)
+        Ok(Found { round: known.round, filled: known.filled })
     }
 
     /// The server may be another than in that round.
@@ -51,6 +62,17 @@ impl Ready {
         let mut known = self.0.lock().await;
         known.doubted |= known.round == round;
     }
+}
+
+/// Whether the table of a kind holds rows; where it does not, no mark may speak of any. It is there by now: one that was put
+/// aside cannot be asked, and keeps its marks. One that was made just now is asked for its own part of a cluster.
+async fn holds_rows(store: &Store, key: &Key, was_there: bool) -> Result<bool, ClickHouseError> {
+    let table = if was_there { key.table() } else { holder(&key.table(), &store.config().cluster) };
+    let filled = mark::is_filled(store, &table).await?;
+    if !filled {
+        mark::forget(store, key, &table).await?;
+    }
+    Ok(filled)
 }
 
 /// Inserts nothing, which asks for the right to.

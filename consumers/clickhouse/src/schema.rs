@@ -8,7 +8,8 @@ use sqep::Record;
 use crate::{
     ClickHouseError, Store,
     cluster::{holder, on_cluster},
-    error::{UNKNOWN_SETTING, UNKNOWN_TABLE},
+    error::{TIMEOUT, UNKNOWN_SETTING},
+    ledger,
     rows::columns,
     store::quoted,
 };
@@ -34,7 +35,8 @@ macro_rules! scripts {
     };
 }
 
-/// Every script, in order. What was released is never changed: a change is a new script.
+/// Every script, in order. What was released is never changed: a change is a new script. Views alone are changed where they
+/// stand: they are made anew wherever they say something else than those there are.
 pub const STATEMENTS: &[Script] = scripts![
     1 "001_mark.sql",
     2 "002_symbol.sql",
@@ -43,13 +45,14 @@ pub const STATEMENTS: &[Script] = scripts![
     5 "005_views.sql",
     6 "006_mark.sql",
     7 "007_mark.sql",
+    8 "008_deduplication.sql",
+    9 "009_mark.sql",
 ];
 
-/// How a statement begins that makes a dictionary.
-const DICTIONARY: &str = "CREATE OR REPLACE DICTIONARY ";
-/// Which scripts were applied.
-const LEDGER: &str = "CREATE TABLE IF NOT EXISTS sqep_schema (number UInt32, file String, applied DateTime DEFAULT now()) \
-                      ENGINE = ReplacingMergeTree ORDER BY number";
+/// Scripts that take something back, and are not said again: what is there since then somebody wanted.
+const ONCE: [u32; 1] = [8];
+/// How a statement begins that makes something anew.
+const ANEW: &str = "CREATE OR REPLACE ";
 
 /// The statements of a script for a database, on one server or on a cluster.
 pub fn statements(script: &Script, store: &Store) -> Result<Vec<String>, ClickHouseError> {
@@ -77,18 +80,9 @@ fn without_comments(sql: &str) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// The number of the last script applied to the database; 0: none.
-async fn applied(store: &Store) -> Result<u32, ClickHouseError> {
-    let asked = store.ask("SELECT max(number) FROM sqep_schema", "asking for its schema").await;
-    match asked {
-        Err(error) if error.code() == Some(UNKNOWN_TABLE) => Ok(0),
-        text => Ok(text?.trim().parse().unwrap_or(0)),
-    }
-}
-
 /// The scripts that the database has not seen.
 pub(crate) async fn missing(store: &Store) -> Result<Vec<&'static Script>, ClickHouseError> {
-    let (found, known) = (applied(store).await?, STATEMENTS.last().map_or(0, |script| script.number));
+    let (found, known) = (ledger::applied(store).await?, STATEMENTS.last().map_or(0, |script| script.number));
     if found > known {
         let (place, database) = (store.who().place.clone(), store.who().database.clone());
         return Err(ClickHouseError::Newer { place, database, found, known });
@@ -102,30 +96,72 @@ pub async fn administer(store: &mut Store) -> Result<usize, ClickHouseError> {
     migrate(store).await
 }
 
-/// The scripts of marks alone.
-pub(crate) async fn make_marks(store: &Store) -> Result<(), ClickHouseError> {
-    missing(store).await?;
-    make_ledger(store).await?;
-    for script in STATEMENTS.iter().filter(|script| script.file.ends_with("_mark.sql")) {
-        say(store, script).await?;
+/// Applies every script where one is new, or a table or view is not there, as one that was dropped or renamed by hand; else
+/// makes anew what is another than this program's. Returns how many scripts were new. Two programs at once do no harm: every
+/// statement may come twice.
+pub(crate) async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
+    let new = missing(store).await?;
+    if new.is_empty() && is_whole(store).await? {
+        renew(store).await?;
+        return Ok(0);
+    }
+    ledger::make(store).await?;
+    let is_new = |script: &Script| new.iter().any(|other| other.number == script.number);
+    for script in STATEMENTS.iter().filter(|script| is_new(script) || !ONCE.contains(&script.number)) {
+        apply(store, script).await?;
+    }
+    Ok(new.len())
+}
+
+/// Makes views and the dictionary anew that say something else than this program's: another program's, older or newer, or
+/// those of another password.
+async fn renew(store: &Store) -> Result<(), ClickHouseError> {
+    let signs = ledger::signs(store).await?;
+    for script in STATEMENTS {
+        let sign = ledger::sign(script, store)?;
+        if sign.is_empty() || signs.get(&script.number) == Some(&sign) {
+            continue;
+        }
+        for sql in statements(script, store)?.iter().filter(|sql| is_anew(sql)) {
+            replace(store, script, sql).await?;
+        }
+        ledger::keep(store, script).await?;
+        tracing::info!(
+            database = store.config().database,
+            "what {} makes was another: made anew",
+            script.file
+        );
     }
     Ok(())
 }
 
-/// Applies every script where one is new, or a table or view is not there, as one that was dropped or renamed by hand; else
-/// the dictionary alone, whose password may be new. Returns how many scripts were new. Two programs at once do no harm: every
-/// statement may come twice.
-pub(crate) async fn migrate(store: &Store) -> Result<usize, ClickHouseError> {
-    let new = missing(store).await?.len();
-    if new == 0 && is_whole(store).await? {
-        dictionary(store).await?;
-        return Ok(0);
+/// Makes something anew that is there. Inserts need none of it: servers of a cluster that are away do it when they are back.
+async fn replace(store: &Store, script: &Script, sql: &str) -> Result<(), ClickHouseError> {
+    match store.run(sql, &format!("applying {}", script.file)).await {
+        Err(error) if error.code() == Some(TIMEOUT) && !store.config().cluster.is_empty() => {
+            tracing::warn!("{error}; going on: servers that are away do it when they are back");
+            Ok(())
+        }
+        done => done,
     }
-    make_ledger(store).await?;
-    for script in STATEMENTS {
-        apply(store, script).await?;
+}
+
+/// Whether a statement makes anew what it makes.
+pub(crate) fn is_anew(sql: &str) -> bool {
+    sql.starts_with(ANEW)
+}
+
+/// Asks the dictionary for a security, and says what to do where it does not answer. Rows go in without it. Asked it is read,
+/// and stays as it is for a minute: not to be done before there are securities.
+pub(crate) async fn try_dictionary(store: &Store) {
+    let sql = "SELECT dictGetOrDefault('symbols', 'code', toUInt64(0), '')";
+    if let Err(error) = store.ask(sql, "asking the dictionary symbols").await {
+        tracing::warn!(
+            "{error}; rows are loaded all the same, but views that name securities do not answer: let user {:?} log in from \
+             the server itself (ALTER USER … ADD HOST LOCAL) and grant it SELECT on symbol and dictGet on symbols",
+            store.config().user
+        );
     }
-    Ok(new)
 }
 
 /// Whether everything that the scripts make is there.
@@ -144,33 +180,15 @@ async fn is_whole(store: &Store) -> Result<bool, ClickHouseError> {
 
 /// The name of what a statement makes.
 fn maker(sql: &str) -> Option<&str> {
-    let heads = ["CREATE TABLE IF NOT EXISTS ", "CREATE OR REPLACE VIEW ", DICTIONARY];
+    let heads = ["CREATE TABLE IF NOT EXISTS ", "CREATE OR REPLACE VIEW ", "CREATE OR REPLACE DICTIONARY "];
     let rest = heads.iter().find_map(|head| sql.strip_prefix(head))?;
     rest.split_whitespace().next()
 }
 
-async fn dictionary(store: &Store) -> Result<(), ClickHouseError> {
-    for script in STATEMENTS {
-        for sql in statements(script, store)?.iter().filter(|sql| sql.starts_with(DICTIONARY)) {
-            store.run(sql, &format!("applying {}", script.file)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn make_ledger(store: &Store) -> Result<(), ClickHouseError> {
-    for ledger in on_cluster(LEDGER, &store.config().cluster) {
-        store.run(&ledger, "making sqep_schema").await?;
-    }
-    Ok(())
-}
-
 async fn apply(store: &Store, script: &Script) -> Result<(), ClickHouseError> {
-    let Script { number, file, .. } = *script;
     say(store, script).await?;
-    tracing::debug!(database = store.config().database, "applied {file}");
-    let sql = format!("INSERT INTO sqep_schema (number, file) VALUES ({number}, {})", quoted(file));
-    store.run(&sql, "keeping which scripts were applied").await
+    tracing::debug!(database = store.config().database, "applied {}", script.file);
+    ledger::keep(store, script).await
 }
 
 /// The statements of a script, one after another.
@@ -225,6 +243,8 @@ async fn compare_one<R: Record>(store: &Store, table: &str) -> Result<bool, Clic
 
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::xxh3_64;
+
     use super::*;
     use crate::Config;
 
@@ -241,10 +261,36 @@ mod tests {
         }
     }
 
+    /// A database that has seen a script never sees it again: what it says now would reach new ones alone.
+    #[test]
+    fn what_was_released_is_never_changed() {
+        let released = [
+            ("001_mark.sql", 0x4c98_fb66_d055_801a_u64),
+            ("002_symbol.sql", 0x7d83_b2cc_6d5f_8381),
+            ("003_bars.sql", 0xeea9_f90f_ff37_3feb),
+            ("004_features.sql", 0x5dd3_9b08_ba6a_dbb6),
+            ("006_mark.sql", 0x4a6a_0e45_e9dd_a926),
+            ("007_mark.sql", 0x03b6_c4cf_a3fc_f888),
+            ("008_deduplication.sql", 0x0e2d_2499_5e0b_0dbf),
+            ("009_mark.sql", 0x5f50_a8d1_a356_8d60),
+        ];
+        let is_kept = |script: &&Script| script.file != "005_views.sql";
+        let found = STATEMENTS.iter().filter(is_kept);
+        let found: Vec<_> = found.map(|script| (script.file, xxh3_64(script.text.as_bytes()))).collect();
+        assert_eq!(found, released, "a change is a new script; a new one is added here with its hash");
+    }
+
+    #[test]
+    fn a_script_of_views_makes_everything_anew() {
+        let views = STATEMENTS.iter().find(|script| script.file == "005_views.sql").unwrap();
+        let store = Store::new(Config::default()).unwrap();
+        assert!(statements(views, &store).unwrap().iter().all(|sql| is_anew(sql)));
+    }
+
     #[test]
     fn every_statement_may_come_twice() {
         for sql in all(Config::default()) {
-            let idempotent = ["IF NOT EXISTS", "CREATE OR REPLACE", "MODIFY SETTING"];
+            let idempotent = ["IF NOT EXISTS", ANEW, "MODIFY SETTING"];
             assert!(idempotent.iter().any(|word| sql.contains(word)), "{sql}");
             assert!(!sql.contains("{database}") && !sql.contains("{access}"), "{sql}");
         }

@@ -40,6 +40,10 @@ pub struct ClickHouseSink<R> {
     met: BTreeSet<Symbol>,
     /// The marks that the server was last known to hold.
     marks: BTreeMap<u16, Mark>,
+    /// Whether the table is known to hold rows.
+    filled: bool,
+    /// Partitions whose mark was told so.
+    noted: BTreeSet<u16>,
     /// Is told when the database is not what it was: whoever reads must begin again.
     changed: CancellationToken,
     record: PhantomData<fn() -> R>,
@@ -63,6 +67,8 @@ impl<R: Record> ClickHouseSink<R> {
             compared: false,
             met: BTreeSet::new(),
             marks: BTreeMap::new(),
+            filled: false,
+            noted: BTreeSet::new(),
             changed: CancellationToken::new(),
             record: PhantomData,
         })
@@ -82,6 +88,8 @@ impl<R: Record> ClickHouseSink<R> {
             compared: false,
             met: BTreeSet::new(),
             marks: BTreeMap::new(),
+            filled: false,
+            noted: BTreeSet::new(),
             changed,
             record: PhantomData,
         }
@@ -90,10 +98,11 @@ impl<R: Record> ClickHouseSink<R> {
     /// Asks the server what it can, applies what is missing of the schema, and makes sure that rows could be inserted; once,
     /// and anew after the server was away.
     pub async fn prepare(&mut self) -> Result<(), ClickHouseError> {
-        let round = self.ready.assure::<R>(&mut self.store, &self.key).await?;
-        if round != self.round {
-            (self.round, self.compared) = (round, false);
+        let found = self.ready.assure::<R>(&mut self.store, &self.key).await?;
+        if found.round != self.round {
+            (self.round, self.filled, self.compared) = (found.round, found.filled, false);
             self.met.clear();
+            self.noted.clear();
         }
         if !self.compared {
             for &partition in self.marks.keys() {
@@ -134,14 +143,25 @@ impl<R: Record> ClickHouseSink<R> {
         self.prepare().await?;
         self.meet(batch).await?;
         let parts = split(batch.rows);
-        insert::insert(&self.store, &self.table, batch, parts).await
+        insert::insert(&self.store, &self.table, batch, parts).await?;
+        self.filled |= !batch.rows.is_empty();
+        self.note_rows(batch.partition).await
+    }
+
+    /// Lets the mark of a partition know of the first rows.
+    async fn note_rows(&mut self, partition: u16) -> Result<(), ClickHouseError> {
+        if self.filled && !self.noted.contains(&partition) {
+            mark::note_rows(&self.store, &self.key, partition).await?;
+            self.noted.insert(partition);
+        }
+        Ok(())
     }
 
     async fn keep(&mut self, partition: u16, mark: &Mark) -> Result<(), ClickHouseError> {
         self.prepare().await?;
         // The server may have been replaced between two questions, without one that failed.
         self.is_as_it_was(partition).await?;
-        mark::save(&self.store, &self.key, partition, mark).await?;
+        mark::save(&self.store, &self.key, partition, mark, self.filled).await?;
         self.marks.insert(partition, mark.clone());
         Ok(())
     }
@@ -150,6 +170,8 @@ impl<R: Record> ClickHouseSink<R> {
         // Whoever asks begins again, with whatever there is.
         self.marks.remove(&partition);
         self.prepare().await?;
+        self.noted.remove(&partition);
+        self.note_rows(partition).await?;
         let found = mark::load(&self.store, &self.key, partition).await?;
         if let Some(mark) = &found {
             self.marks.insert(partition, mark.clone());

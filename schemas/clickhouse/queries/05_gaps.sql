@@ -1,14 +1,13 @@
 -- Gaps: sessions between a security's first and last bar on which it has none. A suspended day is one, too.
-WITH sessions AS (SELECT groupUniqArray(frame) AS days FROM bar_1d_current)
+WITH (SELECT groupBitmapState(toUInt32(toUInt16(frame))) FROM bar_1d_current) AS sessions
 SELECT dictGet('symbols', 'code', toUInt64(symbol)) AS code, length(missing) AS count, missing
 FROM (
     SELECT symbol,
-           arraySort(arrayFilter(day -> day > first AND day < last AND NOT has(held, day), (SELECT days FROM sessions))) AS missing
-    FROM (
-        SELECT symbol, min(frame) AS first, max(frame) AS last, groupArray(frame) AS held
-        FROM bar_1d_current
-        GROUP BY symbol
-    )
+           groupBitmapState(toUInt32(toUInt16(frame))) AS held,
+           bitmapSubsetInRange(sessions, toUInt32(toUInt16(min(frame))), toUInt32(toUInt16(max(frame)))) AS between,
+           arrayMap(day -> toDate(toUInt16(day)), bitmapToArray(bitmapAndnot(between, held))) AS missing
+    FROM bar_1d_current
+    GROUP BY symbol
 )
 WHERE notEmpty(missing)
 ORDER BY symbol;

@@ -7,5 +7,5 @@ FROM (
     FROM bar_1d_current
     WHERE frame <= {day:Date}
 )
-WHERE bars = 5 AND vol >= 3 * before
+WHERE bars = 5 AND before > 0 AND vol >= 3 * before
 ORDER BY times DESC, symbol, frame;

@@ -35,7 +35,7 @@ pub enum Mishap {
     Lose,
     /// The statement waits before it is done.
     Delay {
-        /// Milliseconds.
+        /// Milliseconds, unless faults are asked for anew.
         ms: u64,
     },
     /// An exception of that code instead.

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use sqep::{DayBar, Kind, Record, Symbol};
 use sqep_clickhouse::{Config, STATEMENTS, Store, statements};
 use sqep_testkit::TestClickHouse;
+
+use crate::common;
 
 /// No cluster can be reached here, so that the first statement for it fails; that it was asked, and how, is what counts.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
-use common::{held, sink, write};
 use sqep::{
     DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay,
     record::{Cell, Type},
 };
 use sqep_testkit::TestClickHouse;
+
+use crate::common::{held, sink, write};
 
 /// Floats whose last bit shows whether a store is exact.
 const EXACT: [f64; 5] = [0.1 + 0.2, 263.150_000_000_000_03, 5e-324, 1.797_693_134_862_315_7e308, 1.0 / 3.0];

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{collections::BTreeSet, fs, path::Path};
 
 use chrono::NaiveDateTime;
-use common::{sink, write};
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid};
 use sqep_testkit::TestClickHouse;
+
+use crate::common::{sink, write};
 
 const DAYS: [&str; 7] =
     ["2025-01-02", "2025-01-03", "2025-01-06", "2025-01-07", "2025-01-08", "2025-01-09", "2025-01-10"];
@@ -137,6 +136,33 @@ async fn every_query_of_the_page_gives_the_answer_known_by_hand() {
     for (file, sql) in &queries {
         assert_eq!(answer(&server, sql), expected(file), "{file}");
     }
+}
+
+/// A day without volume, a minute that is not there every day, a move from before the window.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_traded_is_no_part_of_an_average_and_no_move_is_lost() {
+    let server = TestClickHouse::start().unwrap();
+    let day = |frame: &str, close, vol| {
+        (DayBar { frame: frame.parse().unwrap(), vol, ..bar("000001.SZ", 0, close) }, 1)
+    };
+    let quiet = ["2025-01-02", "2025-01-03", "2025-01-06", "2025-01-07", "2025-01-08", "2025-01-09"];
+    let mut bars = vec![day("2024-11-29", 10.0, 100.0), day("2024-12-16", 20.0, 100.0)];
+    bars.extend(quiet.map(|frame| day(frame, 20.0, 0.0)));
+    bars.push(day("2025-01-10", 22.0, 0.0));
+    write(&mut sink::<DayBar>(&server, Kind::BarDay), &bars).await.unwrap();
+    let minute = |frame: &str, vol| {
+        let frame = NaiveDateTime::parse_from_str(frame, "%Y-%m-%d %H:%M").unwrap();
+        (MinuteBar { frame, vol, ..minutes()[0].0 }, 1)
+    };
+    let each_at_another = [("2025-01-08 09:31", 5.0), ("2025-01-09 09:32", 7.0), ("2025-01-10 09:31", 9.0)];
+    let mut traded = each_at_another.map(|(frame, vol)| minute(frame, vol)).to_vec();
+    traded.push(minute("2025-01-07 09:31", 0.0));
+    write(&mut sink::<MinuteBar>(&server, Kind::BarMinute(Grid::M1)), &traded).await.unwrap();
+    let asked =
+        |file: &str| answer(&server, &queries().into_iter().find(|(name, _)| name == file).unwrap().1);
+    assert_eq!(asked("04_minute_profile.sql"), ["09:31 0.6667", "09:32 0.3333"]);
+    assert_eq!(asked("06_top_movers.sql"), ["000001.SZ 120"]);
+    assert_eq!(asked("08_volume_spikes.sql"), [""; 0]);
 }
 
 #[test]

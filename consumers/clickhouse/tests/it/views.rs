@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use chrono::{NaiveDate, NaiveDateTime};
-use common::{sink, write};
 use sqep::{
     DayBar, DayFeature, Kind, MinuteBar, MinuteFeature, Record, RefDay, Symbol, kind::Grid, record::Cell,
 };
 use sqep_testkit::TestClickHouse;
+
+use crate::common::{sink, write};
 
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);
 
@@ -213,15 +212,28 @@ async fn a_month_of_minutes_with_their_days_reads_neither_other_years_nor_other_
         .unwrap();
     let june = "bar_1m_day(from_day = '2025-06-01', to_day = '2025-06-20')";
     assert_eq!(ask(&server, &format!("SELECT count(), sum(close_hfq) FROM {june}")), ["1000 10000"]);
-    let read = ask(
-        &server,
-        &format!("SELECT table, parts, rows FROM (EXPLAIN ESTIMATE SELECT * FROM {june}) ORDER BY table"),
-    );
-    let read: Vec<Vec<&str>> = read.iter().map(|line| line.split(' ').collect()).collect();
-    let rows = |at: usize| read[at][2].parse::<u32>().unwrap();
-    assert_eq!((read[0][0], read[1][0]), ("bar_1d", "bar_1m"));
-    assert!(rows(0) <= 50 * 366 * 3, "two years for the factor, one for the limits, of eleven: {read:?}");
-    assert!(rows(1) <= 50 * 31, "a month of twelve: {read:?}");
+    let read = |what: &str| -> Vec<(String, u32)> {
+        let sql = format!("SELECT table, rows FROM (EXPLAIN ESTIMATE SELECT * FROM {what}) ORDER BY table");
+        let lines = ask(&server, &sql);
+        let table = |line: &String| {
+            line.split_once(' ').map(|(table, rows)| (table.to_owned(), rows.parse().unwrap()))
+        };
+        lines.iter().map(|line| table(line).unwrap()).collect()
+    };
+    let all = read(june);
+    assert_eq!((all[0].0.as_str(), all[1].0.as_str()), ("bar_1d", "bar_1m"));
+    assert!(all[0].1 <= 50 * 366 * 3, "two years for the factor, one for the limits, of eleven: {all:?}");
+    assert!(all[1].1 <= 50 * 31, "a month of twelve: {all:?}");
+    server
+        .ask(
+            "INSERT INTO bar_1d (symbol, frame, adjust, version) SELECT 2000101 + number % 1000, toDate('2025-01-01') + \
+             intDiv(number, 1000), 2, 1 FROM numbers(1000 * 180)",
+        )
+        .unwrap();
+    let one = read(&format!("{june} WHERE symbol = 2000001"));
+    assert!(one[0].1 <= all[0].1, "the factors of no other security: {one:?}");
+    let longer = read("bar_1m_to_5m WHERE day = '2025-06-03'");
+    assert!(longer[0].1 <= 50 * 31, "a month of twelve: {longer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,6 +267,18 @@ async fn longer_bars_end_where_their_label_says_and_the_auction_is_in_the_first(
         assert_eq!(found, expected);
         assert!(rows[0].contains(" 569.75 "), "the auction opens the first: {}", rows[0]);
     }
+    let labels = |minutes: u32| {
+        let labels = format!(
+            "SELECT formatDateTime(frame, '%H:%i') FROM bar_1m_to(minutes = {minutes}) ORDER BY frame"
+        );
+        ask(&server, &labels)
+    };
+    assert_eq!(
+        labels(45),
+        ["10:15", "11:00", "11:30", "13:45", "14:30", "15:00"],
+        "none after the half-day's end"
+    );
+    assert_eq!(labels(240), ["11:30", "15:00"]);
     assert_eq!(of(5)[0], "09:35 569.75 575.5 569.5 575 60 9");
     assert_eq!(of(5)[1], "09:40 575.75 580.5 575.5 580 50 7.5");
 }

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use sqep::{DayBar, Kind};
 use sqep_clickhouse::{ClickHouseSink, Config, Store};
 use sqep_testkit::{
     TestClickHouse,
     suite::sink::{self, Held, Rig},
 };
+
+use crate::common;
 
 /// A server that can be killed, and how it is loaded.
 struct Server {

@@ -1,7 +1,6 @@
 //! What the tests share: a sink of a database of the test's own, and rows read back by another way than the sink's.
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod stream;
 

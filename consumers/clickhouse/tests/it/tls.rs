@@ -2,15 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{fs, path::Path};
 
-use common::{held, key, sink_of, write};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sqep::{DayBar, Kind, Record, WriteError};
 use sqep_clickhouse::{ClickHouseSink, Config};
 use sqep_testkit::TestClickHouse;
+
+use crate::common::{self, held, key, sink_of, write};
 
 /// A CA of its own, written to `NAME.crt`.
 fn authority(folder: &Path, name: &str) -> CertifiedIssuer<'static, KeyPair> {

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     process::{Command, Output},
     time::Duration,
 };
 
-use common::stream::{bars, publish};
 use sqep::{
     DayBar, Kind, Record,
     app::{CalendarSettings, Outward, PublishSettings},
@@ -19,6 +16,11 @@ use sqep::{
 };
 use sqep_archive::replay::{Order, Speed, Start, begin, give};
 use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, feed};
+
+use crate::common::{
+    self,
+    stream::{bars, publish},
+};
 
 fn command(redis: &str, server: &TestClickHouse, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sqep-clickhouse"));
@@ -94,6 +96,8 @@ async fn what_a_start_cannot_do_without_is_told_in_one_line() {
     told(nowhere, &["no database \"nowhere\"", "CREATE DATABASE nowhere"]);
     server.fail(&[Mishap::Code { code: 497 }.befalls(1, "^CREATE")]).unwrap();
     told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\"", "making sqep_schema"]);
+    server.fail(&[Mishap::Code { code: 164 }.befalls(1, "^CREATE")]).unwrap();
+    told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\"", "Code: 164"]);
     server.fail(&[Mishap::Code { code: 497 }.befalls(1, "^INSERT INTO bar_1d")]).unwrap();
     told(run(&redis, &server, &["--once"]), &["does not let user \"sqep\" insert into bar_1d"]);
     told(run(&redis, &server, &["--once", "--set", "clickhouse.url=tcp://h:9000"]), &["clickhouse.url"]);
@@ -129,7 +133,7 @@ async fn the_schema_is_applied_once_a_start_however_many_partitions_there_are() 
         1,
         "all of it is there"
     );
-    assert_eq!(server.said("^CREATE OR REPLACE DICTIONARY").unwrap(), 2, "its password may be another");
+    assert_eq!(server.said("^CREATE OR REPLACE DICTIONARY").unwrap(), 1, "its password is the same");
     assert_eq!(count(&server, "(SELECT DISTINCT partition FROM sqep_mark)"), "4");
     let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
     assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
@@ -168,6 +172,60 @@ async fn a_table_that_is_dropped_while_the_loader_runs_ends_it_with_a_word_on_wh
     assert!(resumed.status.success(), "{}", said(&resumed));
     let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
     assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_emptied_between_two_runs_ends_the_next_with_a_word_and_is_loaded_again() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    let bars = bars(20);
+    publish(&redis, bars.clone()).await;
+    assert!(run(&redis, &server, &["--once"]).status.success());
+    server.ask("TRUNCATE TABLE bar_1d").unwrap();
+    let told = run(&redis, &server, &["--once"]);
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(1), "{text}");
+    assert!(text.contains("table bar_1d holds no row any more"), "{text}");
+    assert!(text.contains("the sink holds no mark of it"), "{text}");
+    let resumed = run(&redis, &server, &["--resume", "--once"]);
+    assert!(resumed.status.success(), "{}", said(&resumed));
+    let keys: std::collections::BTreeSet<_> = bars.iter().map(Record::key).collect();
+    assert_eq!(common::held::<DayBar>(&server, Kind::BarDay).unwrap().len(), keys.len());
+}
+
+/// As on the first days of a reader of what comes from now on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loader_that_has_loaded_nothing_yet_starts_again_as_before() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
+    publish(&redis, bars(5)).await;
+    for _ in 0..2 {
+        let ran = run(&redis, &server, &["--once", "--set", "reader.start=latest"]);
+        assert!(ran.status.success(), "{}", said(&ran));
+    }
+    assert_eq!(count(&server, "bar_1d"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dictionary_that_does_not_answer_is_told_and_rows_are_loaded_all_the_same() {
+    let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
+    publish(&redis, bars(5)).await;
+    let first = run(&redis, &server, &["--once"]);
+    assert!(first.status.success(), "{}", said(&first));
+    assert_eq!(
+        server.said("^SELECT dictGetOrDefault").unwrap(),
+        0,
+        "asked it would be read without securities"
+    );
+    server.fail(&[Mishap::Code { code: 516 }.befalls(1, "^SELECT dictGetOrDefault")]).unwrap();
+    publish(&redis, bars(6)).await;
+    let rows = count(&server, "bar_1d");
+    let loaded = run(&redis, &server, &["--once"]);
+    assert!(loaded.status.success(), "{}", said(&loaded));
+    let text = String::from_utf8_lossy(&loaded.stderr).into_owned();
+    assert!(
+        text.contains("views that name securities do not answer") && text.contains("HOST LOCAL"),
+        "{text}"
+    );
+    assert_ne!(count(&server, "bar_1d"), rows);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,10 +272,12 @@ async fn a_list_of_securities_gives_them_their_names() {
     let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::start().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("stock_basic.csv");
-    std::fs::write(&list, "ts_code,name,market,list_date,delist_date\n000001.SZ,平安银行,主板,19910403,\n")
+    std::fs::write(&list, "ts_code,name,market,list_date,delist_date\n000001.SZ,平安银行,主板,19910403,\nT00018.SH,上港集箱(退),主板,20000719,20061020\n")
         .unwrap();
     let listed = run(&redis, &server, &["--symbols", list.to_str().unwrap()]);
     assert!(listed.status.success(), "{}", said(&listed));
+    let text = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(text.contains("line 3") && text.contains("T00018.SH"), "{text}");
     let sql = "SELECT code, name, board, list_date, delist_date FROM symbols WHERE symbol = 2000001";
     assert_eq!(server.ask(sql).unwrap(), "000001.SZ\t平安银行\t主板\t1991-04-03\t\\N\n");
     // Its bars come later and know less.
@@ -251,7 +311,9 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 async fn a_server_that_is_busy_or_read_only_at_the_start_is_waited_for() {
     let (redis, server) = (TestRedis::start().await.unwrap(), TestClickHouse::front(&[]).unwrap());
     publish(&redis, bars(5)).await;
-    for (code, statement) in [(202, "^SELECT version"), (164, "^CREATE"), (252, "^INSERT INTO bar_1d")] {
+    for (code, statement) in
+        [(202, "^SELECT version"), (242, "^CREATE"), (243, "^CREATE"), (252, "^INSERT INTO bar_1d")]
+    {
         server.fail(&[Mishap::Code { code }.befalls(1, statement)]).unwrap();
         let output = run(&redis, &server, &["--once"]);
         assert!(output.status.success(), "{code}: {}", said(&output));

@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod common;
-
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -17,6 +15,8 @@ use anyhow::{bail, ensure};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sqep::{DayBar, Kind};
 use sqep_testkit::{TestClickHouse, TestRedis, clickhouse::Mishap, programs::Running};
+
+use crate::common;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
