@@ -136,6 +136,9 @@ impl Server {
         let leased = self.lease.is_some_and(|(_, until)| Instant::now() < until);
         if !leased && self.state.past.as_ref().is_some_and(|past| past.how_far().begun) {
             (self.state.past, self.state.group) = (None, None);
+            // No fail-over takes back what an operator did: a mark does not say of which past it is, and that of the new one
+            // would be taken for the old one's.
+            self.earlier.clear();
         }
     }
 
