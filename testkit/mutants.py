@@ -52,7 +52,7 @@ MUTANTS = [
         "gives up after some tries",
         INSIST,
         "            let wait = backoff.next();\n            error!(\"{later:#}; the same batch again in {wait:?}\");",
-        "            let wait = backoff.next();\n            if wait > Duration::from_secs(5) { return Ok(never); }\n"
+        "            let wait = backoff.next();\n            if wait > std::time::Duration::from_secs(5) { return Ok(never); }\n"
         "            error!(\"{later:#}; the same batch again in {wait:?}\");",
     ),
     ("drops a half", INSIST, "parts.extend([right, left]);", "drop(right); parts.push(left);"),
