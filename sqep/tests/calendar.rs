@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use chrono::{Datelike, NaiveDate, Weekday};
 use proptest::prelude::*;
@@ -10,6 +10,7 @@ use sqep::{
     Calendar,
     calendar::{CalendarError, Day},
 };
+use sqep_testkit::given::data;
 
 fn date(text: &str) -> NaiveDate {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
@@ -138,13 +139,8 @@ fn weekend(day: NaiveDate) -> bool {
     matches!(day.weekday(), Weekday::Sat | Weekday::Sun)
 }
 
-/// The folder of real files, where one is given.
-fn data() -> Option<PathBuf> {
-    env::var_os("SQEP_DATA").filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
 /// The days of the bars of a file whose lines hold a date in this column.
-fn days_of(path: &PathBuf, column: usize) -> Vec<NaiveDate> {
+fn days_of(path: &Path, column: usize) -> Vec<NaiveDate> {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let text = String::from_utf8_lossy(&bytes);
     let field = |line: &str| line.split(',').nth(column).map(|cell| cell.replace(['/', '-'], "-"));

@@ -2,17 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use sqep_testkit::{TestRedis, programs::program};
-
-/// The folder of real files, or nothing to do.
-#[expect(clippy::print_stdout, reason = "a test says what it leaves out")]
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("SQEP_DATA is not set: nothing to read");
-    }
-    folder
-}
+use sqep_testkit::{TestRedis, given::data, programs::program};
 
 struct Rig {
     redis: TestRedis,

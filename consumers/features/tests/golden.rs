@@ -6,10 +6,9 @@ mod common;
 mod exact;
 mod naive;
 
-use std::path::PathBuf;
-
 use common::{Cells, Golden, beyond, cells, day_rows, kernel_rows, minute_rows, summary};
 use sqep::Symbol;
+use sqep_testkit::given;
 
 fn symbol(text: &str) -> Symbol {
     text.parse().unwrap()
@@ -42,10 +41,7 @@ fn every_cell_of_the_edge_series_is_as_computed_in_80_bits() {
 
 #[test]
 fn every_cell_of_the_golden_files_is_as_computed_in_80_bits() {
-    let Some(folder) = std::env::var_os("SQEP_GOLDEN").map(PathBuf::from) else {
-        println!("not run: SQEP_GOLDEN names no folder of golden files");
-        return;
-    };
+    let Some(folder) = given::golden() else { return };
     for (name, security) in [
         ("cn_002032_1d.csv", "002032.SZ"),
         ("cn_600000_1d_jitter.csv", "600000.SH"),

@@ -1,7 +1,10 @@
 //! Rows that the vendor publishes, and replies that others recorded, come back as they are.
 
 use serde_json::{Value, json};
-use sqep_testkit::tushare::{Api, FakeTushare, Faults, Row, World};
+use sqep_testkit::{
+    given,
+    tushare::{Api, FakeTushare, Faults, Row, World},
+};
 
 use crate::http::{ask, ask_fields, items};
 
@@ -155,7 +158,6 @@ async fn a_recorded_reply_of_limits_has_the_fakes_shape() {
 
 /// A reply of the service itself, where real data is given.
 fn recorded() -> Option<Value> {
-    let folder = std::env::var_os("SQEP_DATA")?;
-    let path = std::path::Path::new(&folder).join("tushare/meta/stk_limit_response_20190625_excerpt.json");
+    let path = given::data()?.join("tushare/meta/stk_limit_response_20190625_excerpt.json");
     Some(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
 }

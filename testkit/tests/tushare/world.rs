@@ -1,11 +1,12 @@
 //! The tables have the habits of the service's: units, gaps, contradictions, hours of update.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 use serde_json::json;
 use sqep::{Calendar, symbol::Class};
 use sqep_testkit::{
+    given,
     market::{Market, Plan},
     tushare::{Cell, FakeTushare, Faults, Row, World},
 };
@@ -343,8 +344,8 @@ async fn files_of_tushares_columns_become_tables() {
 /// Two days of the whole market, where real data is given.
 #[tokio::test]
 async fn real_files_are_served_row_by_row() {
-    let Some(folder) = std::env::var_os("SQEP_DATA") else { return };
-    let folder = Path::new(&folder).join("tushare/derived_from_quantide");
+    let Some(folder) = given::data() else { return };
+    let folder = folder.join("tushare/derived_from_quantide");
     let fake = FakeTushare::start(World::from_csv(&folder).unwrap(), Faults::default()).await.unwrap();
     for (api, file) in [
         ("daily", "daily_20250331_20250401.csv"),

@@ -2,27 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use sqep::Kind;
-use sqep_testkit::{TestClickHouse, TestRedis, programs::program};
+use sqep_testkit::{TestClickHouse, TestRedis, given::data, programs::program};
 
 /// Codecs for floats that the tables could have instead.
 const OTHERS: [&str; 5] = ["LZ4", "ZSTD(1)", "DoubleDelta, ZSTD(1)", "Gorilla, ZSTD(1)", "FPC, ZSTD(1)"];
 /// Prices, which the choice is about; the other columns have codecs of their own.
 const PRICES: [&str; 4] = ["open", "high", "low", "close"];
-
-#[expect(clippy::print_stdout, reason = "a test says what it leaves out")]
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("SQEP_DATA names no folder of sample files: nothing was tested");
-    }
-    folder
-}
 
 fn run(name: &str, settings: &[String], more: &[&Path]) {
     let mut command = Command::new(program(name).unwrap());

@@ -7,7 +7,6 @@ use std::{
     path::Path,
 };
 
-use crate::common::{config, date, day, later, list, minute, now, open, parquet_files, rows, symbol, write};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use sqep::{
     DayBar, EntryId, Kind, Mark, MinuteBar, Record, RefDay, Sink, Symbol, WriteError,
@@ -17,6 +16,8 @@ use sqep::{
 };
 use sqep_archive::Error;
 use sqep_parquet::{ArchiveError, ParquetSink};
+
+use crate::common::{config, date, day, later, list, minute, now, open, parquet_files, rows, symbol, write};
 
 const DAY: Kind = Kind::BarDay;
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);

@@ -14,7 +14,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{best, day, folders, minute, open, parquet_files, rows, write, write_rows};
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, UInt64Array, cast::AsArray};
 use arrow_array::{Date32Array, types::Float64Type};
 use parquet::{
@@ -25,6 +24,8 @@ use proptest::prelude::*;
 use sqep::{DayBar, Kind, MinuteBar, Record, Row, kind::Grid};
 use sqep_archive::Error;
 use sqep_parquet::{ArchiveError, Options, Report, compact_partitions, compact_root, quiet_partitions};
+
+use crate::common::{best, day, folders, minute, open, parquet_files, rows, write, write_rows};
 
 const DAY: Kind = Kind::BarDay;
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);

@@ -4,7 +4,6 @@
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use crate::common::{date, day, parquet_files, rows, symbol, write, write_rows};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::{
@@ -14,6 +13,8 @@ use parquet::{
 use sqep::{DayBar, DayFeature, Kind, Record, Row, WriteError, feature::FEATURES, record::Type};
 use sqep_archive::{ArchiveFile, Filter, KIND_KEY, Reader, TYPE_KEY, any_narrow};
 use sqep_parquet::{Config, Floats, Options, ParquetSink, Rows, compact_root, open};
+
+use crate::common::{date, day, parquet_files, rows, symbol, write, write_rows};
 
 const FEATURES_OF_DAYS: Kind = Kind::FeatureDay;
 /// Half of the last bit of a 32-bit float, as a part of the number.

@@ -5,10 +5,11 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-use crate::common::{date, day, minute, open, write};
 use serde_json::{Value, json};
 use sqep::{DayBar, Kind, MinuteBar, Record, kind::Grid, record::Cell, shanghai};
 use sqep_parquet::{Options, compact_root};
+
+use crate::common::{date, day, minute, open, write};
 
 const DAY: Kind = Kind::BarDay;
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);

@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, fs, ops::RangeInclusive, path::Path};
 
-use crate::common::{date, day, minute, open, parquet_files, symbol, write, write_rows};
 use chrono::{NaiveDateTime, NaiveTime};
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
@@ -15,6 +14,8 @@ use proptest::prelude::*;
 use sqep::{DayBar, Kind, MinuteBar, Record, RefDay, Row, kind::Grid};
 use sqep_archive::{Block, Error, Filter, Folder, Reader, Symbols, Versions};
 use sqep_parquet::{Options, compact_root};
+
+use crate::common::{date, day, minute, open, parquet_files, symbol, write, write_rows};
 
 const DAY: Kind = Kind::BarDay;
 const MINUTE: Kind = Kind::BarMinute(Grid::M1);

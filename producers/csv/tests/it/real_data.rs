@@ -4,14 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 #![expect(clippy::float_cmp, reason = "prices are decimals read by the same rule")]
-#![expect(clippy::print_stdout, reason = "a test that tests nothing says so")]
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc};
 
 use chrono::NaiveDate;
 use sqep::{Calendar, DayBar, Exchange, Kind, MinuteBar, Reason, RefDay, Symbol};
@@ -21,21 +15,10 @@ use sqep_csv::{
     row::FromRow,
     side::{self, SideOptions},
 };
+use sqep_testkit::given::data;
 
 /// File, kind, dialect, options, outcome; parted by tabs.
 const TABLE: &str = include_str!("real_data.tsv");
-
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("SQEP_DATA names no folder of sample files: nothing was tested");
-    }
-    // Tests run in the folder of their crate; the variable is given from the root of the workspace.
-    folder.map(|folder| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        if folder.is_relative() { root.join(folder) } else { folder }
-    })
-}
 
 fn options(kind: &str, dialect: &str, extras: &str) -> Options {
     let mut options = Options::new(kind.parse().unwrap(), Arc::new(Calendar::published()));

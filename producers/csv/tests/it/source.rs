@@ -4,14 +4,16 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
-use crate::common::{
-    Dice, Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
-};
 use sqep::{DayBar, Kind, MinuteBar, Reason, Record, RefDay, Source, Symbol, app::Usage};
 use sqep_csv::{
     config::CsvSettings,
     enrich::Enrich,
     ledger::{Ledger, State},
+};
+use sqep_testkit::dice::Dice;
+
+use crate::common::{
+    Faults, HEADER, World, append, folder_with, gzip, key, rows, run, run_kind, settings, source, write,
 };
 
 type Key = (Symbol, i64);

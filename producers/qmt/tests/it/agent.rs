@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{Rig, at};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use sqep::{Kind, MinuteBar, kind::Grid, shanghai};
+
+use crate::common::{Rig, at};
 
 const TOKEN: &str = "0123456789abcdef0123";
 const MINUTES: Kind = Kind::BarMinute(Grid::M1);

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{Rig, at, dat, data, day, days, record};
 use chrono::NaiveDate;
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid};
 use sqep_qmt::dat::DatRecord;
+use sqep_testkit::given::data;
+
+use crate::common::{Rig, at, dat, day, days, record};
 
 const DAT: [&str; 3] = ["--once", "--set", "qmt.source=dat"];
 

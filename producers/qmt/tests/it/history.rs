@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::at;
 use chrono::{NaiveDateTime, TimeDelta, Timelike};
 use sqep::{Calendar, Cursors, Kind, MinuteBar, Record, Source, Symbol, kind::Grid, meter::Meters, shanghai};
 use sqep_qmt::{
@@ -19,6 +18,8 @@ use sqep_qmt::{
     protocol::{Bars, Done, From, Message, Period, Reply, Row, Rows},
 };
 use tokio::{sync::mpsc, time::timeout};
+
+use crate::common::at;
 
 const CODES: [&str; 3] = ["600000.SH", "000001.SZ", "510300.SH"];
 const NOW: &str = "2025-01-06T10:00:30";

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
-use crate::common::Rig;
 use sqep::{Kind, MinuteBar, kind::Grid};
 use sqep_qmt::protocol::{Message, Period, Reply, parse};
+
+use crate::common::Rig;
 
 const TEXT: &str = include_str!("../../../../schemas/qmt-agent.md");
 

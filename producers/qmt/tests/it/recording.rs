@@ -4,9 +4,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, process::Stdio};
 
-use crate::common::{Rig, Run, at, data, day};
 use chrono::NaiveDate;
 use sqep::{Kind, MinuteBar, kind::Grid, shanghai};
+use sqep_testkit::given::data;
+
+use crate::common::{Rig, Run, at, day};
 
 const MINUTES: Kind = Kind::BarMinute(Grid::M1);
 const REPLAY: [&str; 5] = ["--once", "--set", "qmt.source=recording", "--set", "stream.kind=bar:1m"];

@@ -4,7 +4,6 @@
 
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
-use crate::common::{clock, dat, days, settings};
 use chrono::TimeDelta;
 use sqep::{DayBar, Kind, MinuteBar, kind::Grid, shanghai};
 use sqep_qmt::{
@@ -15,6 +14,8 @@ use sqep_qmt::{
 };
 use sqep_testkit::suite::source::{self, Delivery, Life, Rig};
 use tempfile::TempDir;
+
+use crate::common::{clock, dat, days, settings};
 
 /// A folder that QMT downloads into: a file grows, another appears; one row is impossible, one comes twice.
 struct Datadir {

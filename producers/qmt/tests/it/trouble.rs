@@ -9,13 +9,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{Rig, Run, at, clock, dat, days, record, settings};
 use sqep::{Cursors, DayBar, Kind, MinuteBar, Source, kind::Grid, shanghai};
 use sqep_qmt::{
     config::{AliasChoice, SourceChoice},
     dat::{DatRecord, HEADER, RECORD_BYTES},
     folder::{FolderPlan, FolderSource},
 };
+
+use crate::common::{Rig, Run, at, clock, dat, days, record, settings};
 
 const NAME: &str = "SH/86400/600000.DAT";
 const DAY_S: u32 = 86_400;

@@ -1,9 +1,10 @@
 //! The whole market of two days as it was, when the folder of real data is given (`SQEP_DATA`).
 
-use std::path::PathBuf;
-
 use sqep::{DayBar, Kind};
-use sqep_testkit::tushare::{Faults, World};
+use sqep_testkit::{
+    given::data,
+    tushare::{Faults, World},
+};
 
 use crate::common::{Rig, assert_same, day, day_bars};
 
@@ -11,16 +12,6 @@ use crate::common::{Rig, assert_same, day, day_bars};
 const CALLS: usize = 2 * 6 + 4;
 /// Bars of the two days that have no limit at all.
 const WITHOUT_LIMITS: usize = 5;
-
-/// The folder of real files, or nothing to do.
-#[expect(clippy::print_stdout, reason = "a test says what it leaves out")]
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("SQEP_DATA is not set: skipped, nothing to read");
-    }
-    folder
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_days_of_the_whole_market_equal_the_files() {

@@ -22,30 +22,11 @@ use sqep_csv::{
     report::{Report, Summary},
     source::CsvSource,
 };
+use sqep_testkit::dice::Dice;
 
 /// The header of SQEP's own dialect.
 pub(crate) const HEADER: &str =
     "symbol,frame,open,high,low,close,vol,amount,adjust,st,buy_limit,sell_limit\n";
-
-/// Random numbers that a seed makes (xorshift).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    pub(crate) fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-}
 
 pub(crate) fn symbol(code: u32) -> Symbol {
     Symbol::new(Exchange::SZ, code).unwrap()

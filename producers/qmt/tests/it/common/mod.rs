@@ -48,18 +48,6 @@ pub(crate) fn clock(text: &str) -> Clock {
     Clock::new(move || now)
 }
 
-/// The folder of sample files that `SQEP_DATA` names; without it a test says so and ends.
-pub(crate) fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SQEP_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        println!("SQEP_DATA names no folder of sample files: nothing was tested");
-    }
-    folder.map(|folder| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        if folder.is_relative() { root.join(folder) } else { folder }
-    })
-}
-
 /// A record of a bar that ends at `wall`, at a price and with a volume in lots.
 pub(crate) fn record(wall: NaiveDateTime, price: u32, lots: u32) -> DatRecord {
     let time_s = u32::try_from(shanghai::instant_ms(wall).unwrap() / 1_000).unwrap();

@@ -10,27 +10,12 @@ use sqep_qmt::{
     listen::{Agent, Event, Room},
     protocol::{Bars, Beat, Done, Failed, From, Message, Period, Reply, Row, Rows},
 };
+use sqep_testkit::dice::Dice;
 use tokio::sync::mpsc;
 
 use crate::common::at;
 
 pub(crate) const CODES: [&str; 4] = ["600000.SH", "000001.SZ", "510300.SH", "000300.SH"];
-
-/// Random numbers that a seed makes (xorshift).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    pub(crate) fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-}
 
 /// What a bar is after so many of its twenty pushes.
 pub(crate) fn row(code: usize, wall: NaiveDateTime, pushes: u32) -> Row {
@@ -76,8 +61,7 @@ pub(crate) struct Pc {
 impl Pc {
     pub(crate) fn new(seed: u64, start: &str) -> (Pc, mpsc::Receiver<Event>) {
         let (events, happened) = mpsc::channel(100_000);
-        let (dice, now) =
-            (Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), Arc::new(Mutex::new(at(start))));
+        let (dice, now) = (Dice::new(seed), Arc::new(Mutex::new(at(start))));
         (
             Pc { dice, events, said: None, agent: None, id: 0, now, seq: 0, heard: None, busy: 8, asked: 0 },
             happened,
