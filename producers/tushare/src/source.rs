@@ -101,6 +101,11 @@ impl<R: Feed> TushareSource<R> {
         &self.report.summary
     }
 
+    /// Whether all is done that the last look found: nothing is under way, and nothing waits to be begun.
+    pub fn rests(&self) -> bool {
+        self.planned && self.begun.is_empty() && self.waiting.is_empty()
+    }
+
     /// The minute that has just ended. One after the other: two at a time would bring the same bars, or older ones last.
     fn live_work(&self, universe: &Universe) -> Option<Work> {
         let under_way = || self.begun.iter().any(|begun| matches!(begun.work, Work::Live { .. }));

@@ -1,5 +1,4 @@
-//! Every promise of `sqep-tushare` in one program, so that it is linked once; speed and the evening, whose clock
-//! stands while there is work, have programs of their own.
+//! Every promise of `sqep-tushare` in one program, so that it is linked once; speed has a program of its own.
 
 mod backfill;
 mod client;
@@ -7,6 +6,7 @@ mod codes;
 mod common;
 mod daemon;
 mod distrust;
+mod evening;
 mod gaps;
 mod live;
 mod outlives;

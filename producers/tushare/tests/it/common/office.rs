@@ -21,6 +21,9 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+/// How long a source waits before it looks again.
+const LOOK_MAX: Duration = Duration::from_millis(50);
+
 /// A service and a program that look at the same clock.
 pub(crate) struct Office {
     pub(crate) fake: FakeTushare,
@@ -80,7 +83,7 @@ impl Office {
             gaps: Gaps::new(self.folder.path(), "sqep", kind),
             minute_rows_max: 8_000,
             live_rows_max: 1_000,
-            look_max: Duration::from_millis(50),
+            look_max: LOOK_MAX,
         };
         TushareSource::new(Arc::new(desk), errand)
     }
@@ -93,17 +96,28 @@ impl Office {
     }
 }
 
+/// The next rows of a source; `None`: it has looked by the clock of now and rests. However busy the machine is, this takes
+/// longer than the pause between two looks.
+pub(crate) async fn before_rest<R: Feed>(source: &mut TushareSource<R>) -> Option<Chunk<R>> {
+    loop {
+        match timeout(5 * LOOK_MAX, source.read()).await {
+            Ok(chunk) => return chunk.unwrap(),
+            Err(_) if source.rests() => return None,
+            Err(_) => {}
+        }
+    }
+}
+
 /// A daemon that is read until it rests.
 pub(crate) struct Daemon<R> {
     pub(crate) source: TushareSource<R>,
 }
 
 impl<R: Feed> Daemon<R> {
-    /// What it hands over by now, by day: it rests when nothing comes for longer than it waits between two tries.
+    /// What it hands over by now, by day.
     pub(crate) async fn by_now(&mut self) -> Vec<Chunk<R>> {
         let mut chunks = Vec::new();
-        while let Ok(chunk) = timeout(Duration::from_millis(1_500), self.source.read()).await {
-            let chunk = chunk.unwrap().unwrap();
+        while let Some(chunk) = before_rest(&mut self.source).await {
             if !chunk.is_empty() {
                 chunks.push(chunk);
             }

@@ -1,28 +1,18 @@
 //! What a daemon asks for from the close of a day to noon of the next: no more than can bring anything.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
-
-#[path = "it/common/mod.rs"]
-mod common;
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    pin::pin,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use sqep::{Chunk, Cursors, DayBar, Kind, Record, Source, Symbol};
+use sqep::{Cursors, DayBar, Kind, Record, Source, Symbol};
 use sqep_testkit::tushare::World;
 use sqep_tushare::{
     config::FetchSettings,
     source::{Errand, TushareSource},
 };
-use tokio::time::timeout;
 
-use common::{
+use crate::common::{
     day, fill_tables,
-    office::{Office, at},
+    office::{Office, at, before_rest},
 };
 
 const DAY: &str = "2026-03-03";
@@ -33,24 +23,12 @@ fn world() -> World {
     world
 }
 
-/// The next rows; `None`: it rests, since a while brought neither rows nor a call. A call under way is not dropped.
-async fn before_rest(office: &Office, source: &mut TushareSource<DayBar>) -> Option<Chunk<DayBar>> {
-    let (mut read, mut asked) = (pin!(source.read()), usize::MAX);
-    while asked != office.fake.calls().len() {
-        asked = office.fake.calls().len();
-        if let Ok(chunk) = timeout(Duration::from_millis(250), &mut read).await {
-            return chunk.unwrap();
-        }
-    }
-    None
-}
-
 /// A daemon's rows of the day, looked at every ten minutes in the evening and every hour in the night.
 async fn until_noon(office: &Office, source: &mut TushareSource<DayBar>) -> Vec<DayBar> {
     let (mut now, mut rows) = (at("2026-03-03 16:05"), Vec::new());
     while now < at("2026-03-04 13:30") {
         office.set(now);
-        while let Some(chunk) = before_rest(office, source).await {
+        while let Some(chunk) = before_rest(source).await {
             rows.extend(chunk.records.into_iter().filter(|bar| bar.frame == day(DAY)));
         }
         now += TimeDelta::minutes(if now < at("2026-03-03 19:00") { 10 } else { 60 });
