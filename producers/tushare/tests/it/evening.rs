@@ -1,5 +1,7 @@
 //! What a daemon asks for from the close of a day to noon of the next: no more than can bring anything.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
