@@ -6,7 +6,7 @@ started it.
 
     python chdb_http.py FOLDER [PORT]
 
-Not as a server: one statement at a time, no replicas, no rights beyond a user and a password (environment variables
+Not as a server: four statements at a time, no replicas, no rights beyond a user and a password (environment variables
 FRONT_USER and FRONT_PASSWORD). FRONT_WITHOUT names settings (comma separated) that it does not know, as an older server,
 FRONT_VERSION the version it says it is, and FRONT_SETTINGS (NAME=VALUE, comma separated) what it does where a statement says
 nothing. With FRONT_TLS, two files (certificate and key, comma separated), it listens on
@@ -32,6 +32,7 @@ import email.policy
 import http.server
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -56,6 +57,8 @@ CODE = re.compile(r"Code: (\d+)")
 SMALL_BLOCKS = {"max_insert_block_size": "500", "min_insert_block_size_rows": "0", "min_insert_block_size_bytes": "0"}
 WIDTHS = {"Bool": 1, "Date": 2, "DateTime": 4, "Float64": 8, "Int32": 4, "UInt16": 2, "UInt64": 8}
 LOOK_S = 0.01
+# Statements at a time. A server does more of them; what is measured here has two cores.
+CONNECTIONS = 4
 
 
 class Refusal(Exception):
@@ -67,16 +70,24 @@ class Gone(Exception):
 
 
 class Engine:
-    """The engine, one statement at a time."""
+    """The engine, as many statements at a time as it has connections."""
 
     def __init__(self, folder, without):
-        self.session = session.Session(folder)
-        self.without = without
-        self.lock = threading.Lock()
+        self.idle = queue.LifoQueue()
+        for _ in range(CONNECTIONS):
+            self.idle.put(Connection(session.Session(folder), without))
         self.faults = []
         self.said = []
         self.held = 0
-        self.surroundings = Surroundings(self)
+
+    @contextlib.contextmanager
+    def connection(self):
+        """One that nobody else uses; mostly the one that was used last, whose settings are still those."""
+        connection = self.idle.get()
+        try:
+            yield connection
+        finally:
+            self.idle.put(connection)
 
     def fault(self, statement, *kinds):
         """The first fault of these kinds that is meant for this statement, used up by it."""
@@ -88,32 +99,50 @@ class Engine:
 
     def run(self, statement, output="TabSeparated", **words):
         """Runs a statement as `words` (database, settings, parameters) say."""
+        with self.connection() as connection:
+            return connection.run(statement, output, words)
+
+    def insert(self, head, form, body, **words):
+        """Feeds an insert."""
+        with self.connection() as connection:
+            connection.insert(head, form, body, words)
+
+
+class Connection:
+    """What does one statement at a time."""
+
+    def __init__(self, opened, without):
+        self.session = opened
+        self.without = without
+        self.surroundings = Surroundings(self)
+
+    def run(self, statement, output, words):
+        """Runs a statement."""
         for name in ("settings", "merge_tree_settings"):
             if self.without:
                 hidden = ", ".join(f"'{word}'" for word in self.without)
                 statement = statement.replace(
                     f"system.{name}", f"(SELECT * FROM system.{name} WHERE name NOT IN ({hidden}))"
                 )
-        with self.lock:
-            self.surroundings.become(words)
-            return self.ask(statement, output, words.get("parameters"))
+        self.surroundings.become(words)
+        return self.ask(statement, output, words.get("parameters"))
 
-    def insert(self, head, form, body, **words):
+    def insert(self, head, form, body, words):
         """Feeds an insert."""
-        with self.lock:
-            self.surroundings.become(words)
-            before = self.errors()
-            try:
-                with self.session.send_insert(head, form) as stream:
-                    for piece in body:
-                        stream.append(piece)
-                    stream.finish()
-            except RuntimeError as error:
-                raise Refusal(str(error)) from error
-            # What the table itself refuses is not said by `finish`; the engine counts it.
-            for code, (count, text) in self.errors().items():
-                if count != before.get(code, (0, ""))[0]:
-                    raise Refusal(f"Code: {code}. DB::Exception: {text}")
+        self.surroundings.become(words)
+        before = self.errors()
+        try:
+            with self.session.send_insert(head, form) as stream:
+                for piece in body:
+                    stream.append(piece)
+                stream.finish()
+        except RuntimeError as error:
+            raise Refusal(str(error)) from error
+        # What the table itself refuses is not said by `finish`; the engine counts it. It does not say whose it is either:
+        # an insert that another statement fails beside is refused too, as one whose answer is lost.
+        for code, (count, text) in self.errors().items():
+            if count != before.get(code, (0, ""))[0]:
+                raise Refusal(f"Code: {code}. DB::Exception: {text}")
 
     def errors(self):
         """Exceptions so far: how many of each code, and the last one's words."""
@@ -131,17 +160,17 @@ class Engine:
 class Surroundings:
     """Database and settings of the statements. They stay as they are: the next one mostly asks for the same."""
 
-    def __init__(self, engine):
-        self.engine = engine
+    def __init__(self, connection):
+        self.connection = connection
         self.settings = {}
 
     def become(self, words):
         """As a request's words say."""
         settings = words.get("settings", {})
         for name in settings:
-            if name in self.engine.without:
+            if name in self.connection.without:
                 raise Refusal(f"Code: 115. DB::Exception: Unknown setting '{name}'. (UNKNOWN_SETTING)")
-        self.engine.ask(f"USE `{words.get('database') or 'default'}`")
+        self.connection.ask(f"USE `{words.get('database') or 'default'}`")
         if settings == self.settings:
             return
         self.take_back(self.settings)
@@ -166,7 +195,7 @@ class Surroundings:
     def say(self, settings):
         """All of them in one statement."""
         if settings:
-            self.engine.ask("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items()))
+            self.connection.ask("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items()))
 
 
 def literal(value):

@@ -115,6 +115,24 @@ async fn bars_of_the_open_day_may_come_in_any_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_open_day_that_comes_newest_first_a_row_goes_out_twice_at_most_on_average() {
+    let (bars, refs) = some_days(2);
+    let last = bars.iter().map(|bar| bar.frame.date()).max().unwrap();
+    let (today, before): (Vec<_>, Vec<_>) = bars.iter().copied().partition(|bar| bar.frame.date() == last);
+    let backwards: Vec<_> = today.iter().rev().copied().collect();
+    let world = World::new(BARS).await;
+    world.publish(Kind::RefDay, &refs, 500).await;
+    world.publish(BARS, &before, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.publish(BARS, &backwards, 500).await;
+    world.run::<MinuteFeatures>().await.unwrap();
+    world.assert_whole::<MinuteFeatures>(&of(&bars, &refs)).await;
+    let rows = world.rows::<MinuteFeature>(FEATURES).await;
+    let rows = rows.iter().filter(|(_, row)| row.frame.date() == last).count();
+    assert!(rows <= 2 * today.len(), "{rows} rows of {} bars", today.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn restarted_within_a_day_it_gives_the_same_rows() {
     let (bars, refs) = some_days(2);
     let mut world = World::new(BARS).await;
