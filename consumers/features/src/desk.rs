@@ -108,6 +108,8 @@ pub(crate) struct Desk<E: Engine> {
     todo: Option<Todo<E::Feature>>,
     /// Up to where the rows of an input are on the stream, as far as this desk knows.
     published: HashMap<Input, EntryId>,
+    /// Whether what is owed waits for entries that the stream still holds.
+    deferred: bool,
     /// The last entry of bars that was taken.
     upto: EntryId,
     /// The last entry of a past that was taken.
@@ -134,6 +136,7 @@ impl<E: Engine> Desk<E> {
             securities: HashMap::new(),
             marks: HashMap::new(),
             unpaid: HashSet::new(),
+            deferred: false,
             todo: None,
             published: HashMap::new(),
             upto: EntryId::ZERO,
@@ -182,6 +185,7 @@ impl<E: Engine> Desk<E> {
         let taken = if self.replaying() { &mut self.given } else { &mut self.upto };
         *taken = last.max(*taken);
         self.finish().await?;
+        self.deferred = more;
         if more { Ok(()) } else { self.catch_up().await }
     }
 

@@ -9,7 +9,7 @@ mod world;
 use std::time::Duration;
 
 use daily::{BARS, FEATURES, corrected, days, of};
-use sqep::{DayBar, DayFeature, EntryId, Record, marks::Start, symbol::Class};
+use sqep::{DayBar, DayFeature, EntryId, Record, marks::Start, redis::keys::Keys, symbol::Class};
 use sqep_features::{
     DayFeatures,
     verify::{VerifyArgs, verify},
@@ -127,6 +127,22 @@ async fn of_a_history_that_comes_newest_first_a_row_goes_out_twice_at_most_on_av
     world.assert_whole::<DayFeatures>(&of(&bars)).await;
     let rows = world.rows::<DayFeature>(FEATURES).await.len();
     assert!(rows <= 2 * bars.len(), "{rows} rows of {} bars", bars.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_comes_newest_first_is_whole_though_nothing_readable_follows_it() {
+    let (mut world, mut bars) = days().await;
+    world.config.features.records_max = 100;
+    // The last batch with bars is full: what follows comes alone.
+    bars.drain(..bars.len() % 100);
+    let backwards: Vec<_> = bars.iter().rev().copied().collect();
+    world.publish(BARS, &backwards, 5).await;
+    let stream = Keys::new(&world.config.stream.prefix, BARS, 0);
+    for _ in 0..200 {
+        world.redis.command::<String>(&["XADD", stream.stream(), "*", "v", "9", "p", "later"]).await.unwrap();
+    }
+    world.run::<DayFeatures>().await.unwrap();
+    world.assert_whole::<DayFeatures>(&of(&bars)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

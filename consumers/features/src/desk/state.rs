@@ -172,6 +172,11 @@ impl<E: Engine> Desk<E> {
         if other {
             // Entries of another stream are no measure; that there is any cursor at all still is.
             self.published.insert(input, EntryId::new(0, 1));
+        }
+        // The last entries may have brought no bar at all.
+        let waited = self.deferred && self.past.stream(E::BARS).await?.last <= self.upto;
+        if other || waited {
+            self.deferred = false;
             self.catch_up().await?;
         }
         if other || self.saved_before(self.habits.snapshot_every * WITHOUT_PAUSE) {
