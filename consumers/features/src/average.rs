@@ -3,6 +3,16 @@
 
 use crate::save::{Reader, Save, SnapshotError};
 
+/// Averages of movements that are smaller than this, and more than nothing, lose their digits as they go on to shrink; what
+/// is asked of them is a ratio, which no bar without movement changes. It takes thousands of such bars.
+const FADED: f64 = 1e-200;
+
+/// Whether movements have been none for so long that only the ratio of their averages means something.
+#[inline]
+pub(crate) fn is_faded(movement: f64) -> bool {
+    movement > 0.0 && movement < FADED
+}
+
 /// EMA(x, n): e = e' + (x − e')·2/(n + 1), starting at the first value, as 通达信, 同花顺 and
 /// `pandas.ewm(span=n, adjust=False)` have it.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +50,12 @@ pub(crate) struct Smooth<const N: u32>(Option<f64>);
 impl<const N: u32> Smooth<N> {
     pub(crate) const fn new() -> Self {
         Smooth(None)
+    }
+
+    /// The average; 0 before the first value.
+    #[inline]
+    pub(crate) fn get(&self) -> f64 {
+        self.0.unwrap_or(0.0)
     }
 
     #[inline]

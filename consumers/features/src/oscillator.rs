@@ -2,7 +2,7 @@
 //! know the order of features.
 
 use crate::{
-    average::Smooth,
+    average::{Smooth, is_faded},
     bar::tie,
     history::History,
     save::{Reader, Save, SnapshotError},
@@ -27,8 +27,11 @@ impl<const N: u32> Rsi<N> {
 
     #[inline]
     pub(crate) fn step(&mut self, change: f64) -> f64 {
-        let gains = self.gains.step(if change > 0.0 { change } else { 0.0 });
-        let changes = self.changes.step(change.abs());
+        if change != 0.0 || !is_faded(self.changes.get()) {
+            self.gains.step(if change > 0.0 { change } else { 0.0 });
+            self.changes.step(change.abs());
+        }
+        let (gains, changes) = (self.gains.get(), self.changes.get());
         if changes > 0.0 { (100.0 * gains / changes).min(100.0) } else { MIDDLE }
     }
 }
@@ -99,4 +102,23 @@ pub(crate) fn money_flow(history: &History) -> f64 {
     let flow = history.flow.last::<14>();
     let moved = sum_abs(flow);
     if moved > 0.0 { 100.0 * sum_positive(flow) / moved } else { MIDDLE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_stands_still_for_ever_keeps_its_rsi() {
+        let mut rsi = Rsi::<6>::new();
+        let before = [0.01, -0.02, 0.03, -0.01, 0.0].map(|change| rsi.step(change))[4];
+        assert!(before > 20.0 && before < 80.0);
+        for _ in 0..20_000 {
+            let now = rsi.step(0.0);
+            assert!((now - before).abs() < 1e-9, "{now} is not {before}");
+        }
+        assert!(rsi.step(0.01) > 99.0 && rsi.step(-0.01) < 50.0, "the next movement counts");
+        let mut still = Rsi::<6>::new();
+        assert_eq!((0..9).map(|_| still.step(0.0)).collect::<Vec<_>>(), [MIDDLE; 9]);
+    }
 }

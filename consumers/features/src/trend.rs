@@ -1,7 +1,7 @@
 //! Where a price came from and stands: returns, averages, MACD and ADX. Knows series; must not know the order of features.
 
 use crate::{
-    average::{Ema, Wilder},
+    average::{Ema, Wilder, is_faded},
     bar::tie,
     history::{History, Step},
     save::{Reader, Save, SnapshotError},
@@ -104,8 +104,10 @@ impl Adx {
             self.minus += minus;
             return 0.0;
         }
-        self.plus += plus - self.plus / 14.0;
-        self.minus += minus - self.minus / 14.0;
+        if plus + minus > 0.0 || !is_faded(self.plus + self.minus) {
+            self.plus += plus - self.plus / 14.0;
+            self.minus += minus - self.minus / 14.0;
+        }
         let moved = self.plus + self.minus;
         let dx = 100.0 * (self.plus - self.minus).abs() / moved;
         self.index.step(if moved > 0.0 { Some(dx) } else { None });

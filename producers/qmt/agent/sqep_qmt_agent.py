@@ -124,8 +124,8 @@ class Agent(object):
             new = rows[-1:] and rows[-1].get("time") != before[-1].get("time")  # with the last of the one before
             self.sent[code] = rows[-2:]
             self.bars(code, [row for row in rows if new or row not in before], "live", self.period)
-    def refs(self, code):
-        known = self.xt.get_instrument_detail(code) or {}
+    def refs(self, code):  # some builds tell the day only to who asks for all
+        known = next((told for more in ((), (True,)) for told in [self.xt.get_instrument_detail(code, *more) or {}] if told.get(DETAIL["day"])), {})
         self.send(t="instrument", code=code, **{key: plain(known.get(name)) for key, name in DETAIL.items()})
         self.send(t="divid", code=code, rows=rows_of(self.xt.get_divid_factors(code), DIVID))
     def bars(self, code, rows, src, period, **more):
@@ -135,7 +135,7 @@ class Agent(object):
 def inside(context, live=set()):  # the calls of xtdata by the big QMT's ContextInfo
     return argparse.Namespace(
         inside="bigqmt", get_stock_list_in_sector=context.get_stock_list_in_sector, get_divid_factors=lambda code: None,
-        get_instrument_detail=getattr(context, "get_instrumentdetail", lambda code: None),
+        get_instrument_detail=lambda code, *_: getattr(context, "get_instrumentdetail", lambda code: None)(code),
         get_market_data_ex=lambda fields, codes, period, **call: context.get_market_data_ex(
             fields, codes, period=period, subscribe=all((code, period) in live for code in codes), **call),
         download_history_data=download_history_data,  # noqa: F821, a name that it gives to strategies

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{NaiveDateTime, TimeDelta};
+use chrono::{NaiveDateTime, NaiveTime, TimeDelta};
 use sqep::Symbol;
 
 use crate::{
@@ -127,18 +127,20 @@ impl Asks {
         if !is_over(now) || !self.bars.is_done() || !self.days.is_done() {
             return;
         }
-        let day = now.date().and_time(chrono::NaiveTime::MIN);
         match self.daily.step(symbols, &self.missing(), board, now) {
             Step::Nothing => {}
-            Step::Days => {
-                let from = day - TimeDelta::days(self.days_back);
-                self.days.plan(symbols.iter().map(|&symbol| (from, symbol)).collect(), now);
-            }
+            Step::Days => self.plan_days(symbols, now),
             Step::Minutes(symbols, not_before) => {
                 for symbol in symbols {
-                    self.bars.want(symbol, day, not_before);
+                    self.bars.want(symbol, now.date().and_time(NaiveTime::MIN), not_before);
                 }
             }
         }
+    }
+
+    /// Wants the bars of today and of the days before it, whose evening may have been missed.
+    pub fn plan_days<'a>(&mut self, symbols: impl IntoIterator<Item = &'a Symbol>, now: NaiveDateTime) {
+        let from = now.date().and_time(NaiveTime::MIN) - TimeDelta::days(self.days_back);
+        self.days.plan(symbols.into_iter().map(|&symbol| (from, symbol)).collect(), now);
     }
 }

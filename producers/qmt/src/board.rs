@@ -64,6 +64,16 @@ impl Board {
         Board { rules, lines: HashMap::new(), forming: 0, oldest: None }
     }
 
+    /// Whether something came of a security.
+    pub fn knows(&self, symbol: Symbol) -> bool {
+        self.lines.contains_key(&symbol)
+    }
+
+    /// Securities of which something came.
+    pub fn securities(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Takes up a security where it was left.
     pub fn restore(&mut self, symbol: Symbol, state: State) {
         let line = self.lines.entry(symbol).or_default();

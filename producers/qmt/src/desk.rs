@@ -102,10 +102,10 @@ impl Desk {
 
     /// Everything that was asked for a security has come. `true`: its factor needs all its day bars.
     pub fn settle(&mut self, symbol: Symbol, day: NaiveDate) -> bool {
-        if self.known.asks_history(symbol) {
+        if self.known.asks_history(symbol, day - chrono::Days::new(DAYS_BACK)) {
             return true;
         }
-        self.known.caught_up(symbol);
+        self.known.caught_up(symbol, day);
         if self.known.is_known(symbol, day) {
             self.refs.put(self.named(self.known.of(symbol, day)));
         }

@@ -89,6 +89,9 @@ impl Bars {
         let Some(headed) = source.header_fits()? else { return Ok(None) };
         let done = done.filter(|done| done.read_as == read_as);
         let mut survey = survey(&mut source, &input, &reading, done, minute)?;
+        if !headed && survey.seen == 0 {
+            return Ok(None);
+        }
         if !headed {
             survey.ready = survey.seen;
         }
@@ -132,6 +135,11 @@ impl Bars {
     /// Records that wait until the file is written again, and when it was written last.
     pub fn held(&self) -> (u64, NaiveDateTime) {
         (if self.is_refused() { 0 } else { self.survey.held }, self.input.written())
+    }
+
+    /// Records of zeros at its end: room that was made and not written.
+    pub fn unwritten(&self) -> u64 {
+        self.source.unwritten()
     }
 
     fn is_refused(&self) -> bool {

@@ -152,6 +152,8 @@ pub struct FolderSource<R> {
     queue: VecDeque<Input>,
     open: Option<(Arc<str>, Symbol, Bars)>,
     held: Held,
+    /// Securities whose file was empty, so that each is told once.
+    empty: BTreeSet<Symbol>,
     idle: bool,
     summary: Summary,
     record: PhantomData<R>,
@@ -167,6 +169,7 @@ impl<R: Bar> FolderSource<R> {
             queue: VecDeque::new(),
             open: None,
             held: Held::default(),
+            empty: BTreeSet::new(),
             idle: false,
             summary: Summary::default(),
             record: PhantomData,
@@ -225,13 +228,20 @@ impl<R: Bar> FolderSource<R> {
                 if bars.is_cut() {
                     info!("{origin} ends inside a record: the rest is waited for");
                 }
+                if bars.unwritten() > 0 {
+                    info!("{origin} ends with {} records of zeros: they are waited for", bars.unwritten());
+                }
                 if bars.is_anew(done) {
                     info!("{origin} was written anew: its bars go out again, as later versions");
                 }
                 self.held.add(&origin, bars.held());
                 self.open = Some((origin, symbol, bars));
             }
-            Ok(None) => info!("{origin} is empty: nothing was downloaded into it yet"),
+            Ok(None) => {
+                if self.empty.insert(symbol) {
+                    info!("{origin} holds no record yet");
+                }
+            }
             Err(error) => {
                 warn!("{origin} could not be read: {error}");
                 self.summary.failed += 1;

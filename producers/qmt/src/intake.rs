@@ -33,6 +33,8 @@ const RAW_CHARS_MAX: usize = 1_000;
 const TOLD_MAX: usize = 64;
 /// Spellings of codes that are remembered.
 const CODES_MAX: usize = 20_000;
+/// Securities that are carried: several times those of the three exchanges. An agent that names any number is none.
+const SECURITIES_MAX: usize = 20_000;
 
 /// Turns lines into chunks.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Intake<R> {
     pub outcome: Outcome,
     /// Securities whose state has changed since.
     touched: BTreeSet<Symbol>,
+    /// The only securities that are carried; empty: all.
+    wanted: BTreeSet<Symbol>,
     alias: AliasChoice,
     aliases: Aliases,
     codes: HashMap<String, Result<Symbol, SymbolError>>,
@@ -60,6 +64,8 @@ impl<R: Bar> Intake<R> {
             period,
             outcome: Outcome::default(),
             touched: BTreeSet::new(),
+            // Checked at the start.
+            wanted: settings.symbols().unwrap_or_default().into_iter().collect(),
             alias,
             aliases: Aliases::published(),
             codes: HashMap::new(),
@@ -91,6 +97,9 @@ impl<R: Bar> Intake<R> {
                 return self.refuse(0, rows, &bars.code, Reason::SymbolIllegal, error.to_string(), "");
             }
         };
+        if !self.carries(symbol) {
+            return;
+        }
         self.touched.insert(symbol);
         for odd in &bars.rows.odd {
             self.board.odd(symbol, odd, &mut self.outcome);
@@ -99,6 +108,19 @@ impl<R: Bar> Intake<R> {
         for row in &bars.rows.good {
             self.board.take(symbol, *row, came, &mut self.outcome);
         }
+    }
+
+    /// Whether a security is wanted, and not one more than there can be; says so if not.
+    fn carries(&mut self, symbol: Symbol) -> bool {
+        if !self.wanted.is_empty() && !self.wanted.contains(&symbol) {
+            self.tell(&format!("bars of {symbol}, which qmt.codes does not name"));
+            return false;
+        }
+        if !self.board.knows(symbol) && self.board.securities() >= SECURITIES_MAX {
+            self.tell(&format!("bars of more than {SECURITIES_MAX} securities"));
+            return false;
+        }
+        true
     }
 
     /// The history of a security has come in full.
@@ -197,5 +219,25 @@ impl<R: Bar> Intake<R> {
         }
         (chunk.refused, chunk.skipped) = (refused, skipped);
         chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqep::{DayBar, Exchange};
+
+    use super::*;
+    use crate::line::State;
+
+    #[test]
+    fn an_agent_that_names_any_number_of_securities_is_carried_up_to_a_limit() {
+        let settings = QmtSettings::default();
+        let mut intake = Intake::<DayBar>::new(Kind::BarDay, Period::Day, &settings, AliasChoice::AsGiven);
+        let symbol = |code| Symbol::new(Exchange::SH, code).unwrap();
+        for code in 0..u32::try_from(SECURITIES_MAX).unwrap() {
+            assert!(intake.carries(symbol(code)));
+            intake.board.restore(symbol(code), State::default());
+        }
+        assert!(intake.carries(symbol(7)) && !intake.carries(symbol(999_999)));
     }
 }

@@ -2,10 +2,10 @@
 //! and the reference prices of day bars; must not know the stream nor what was published.
 //!
 //! The factor of a day is the product of what its ex-days divided earlier prices by. Where QMT has no ex-days of a
-//! security, the reference price of each day tells: it is the close before, divided by that day's event. Of other days than
-//! today limits and treatment are not known, and nothing is guessed.
+//! security, the reference price of each day tells: it is the close before, divided by that day's event. Limits and treatment
+//! are known of days on which they were told, and nothing is guessed of others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 use sqep::{RefDay, Symbol, bar::round, shanghai, symbol::Class};
@@ -16,6 +16,8 @@ use crate::protocol::{Divid, Instrument, Row};
 const PRICE_PART: f64 = 0.000_5;
 /// A limit beyond this part of the reference price means none.
 const LIMIT_TIMES_MAX: f64 = 10.0;
+/// Days of which an instrument is remembered: those whose bars may still be put right.
+const INSTRUMENTS_MAX: usize = 10;
 /// Characters before a name on the day of an event, or of a listing.
 const EVENTS: [&str; 5] = ["XD", "XR", "DR", "N", "C"];
 const TREATED: [&str; 4] = ["ST", "*ST", "SST", "S*ST"];
@@ -29,7 +31,8 @@ pub struct Known {
 /// What is known of one.
 #[derive(Debug, Default)]
 struct Facts {
-    today: Option<Today>,
+    /// What was told on each of the last days.
+    told: BTreeMap<NaiveDate, Told>,
     /// Ex-days and what they divide by; a number that is none makes the factor unknown.
     divid: Option<Vec<(NaiveDate, Option<f64>)>>,
     chain: Chain,
@@ -37,8 +40,7 @@ struct Facts {
 
 /// An instrument on its day.
 #[derive(Debug)]
-struct Today {
-    day: NaiveDate,
+struct Told {
     st: Option<bool>,
     limits: [Option<f64>; 2],
     pre_close: Option<f64>,
@@ -50,6 +52,8 @@ struct Chain {
     /// Whether it was asked for, and whether all of it has come.
     asked: bool,
     whole: bool,
+    /// The day on which all of it was at hand.
+    until: Option<NaiveDate>,
     first: Option<NaiveDate>,
     last: Option<(NaiveDate, f64)>,
     events: Vec<(NaiveDate, Option<f64>)>,
@@ -68,7 +72,11 @@ impl Known {
         };
         let limits = [limit(told.up), limit(told.down)].map(|limit| limit.map(|limit| round(limit, 3)));
         let st = treated(&told.name).filter(|_| symbol.class() == Class::Stock);
-        self.facts.entry(symbol).or_default().today = Some(Today { day, st, limits, pre_close });
+        let days = &mut self.facts.entry(symbol).or_default().told;
+        days.insert(day, Told { st, limits, pre_close });
+        if days.len() > INSTRUMENTS_MAX {
+            days.pop_first();
+        }
     }
 
     /// Takes the ex-days of a security.
@@ -86,44 +94,47 @@ impl Known {
         }
     }
 
-    /// Whether its factor needs all its day bars, and they are not asked for yet. From then on they are taken.
-    pub fn asks_history(&mut self, symbol: Symbol) -> bool {
+    /// Whether its factor needs all its day bars, and they are not asked for yet, or those between what was at hand last and
+    /// `from` are missing. From then on they are taken.
+    pub fn asks_history(&mut self, symbol: Symbol, from: NaiveDate) -> bool {
         let Some(facts) = self.facts.get_mut(&symbol) else { return false };
+        if facts.chain.until.is_some_and(|until| until < from) {
+            facts.chain = Chain::default();
+        }
         let none = facts.divid.as_ref().is_some_and(Vec::is_empty) && symbol.class() != Class::Index;
         let first = none && !facts.chain.asked;
         facts.chain.asked |= none;
         first
     }
 
-    /// All its day bars that were asked for have come.
-    pub fn caught_up(&mut self, symbol: Symbol) {
+    /// All its day bars that were asked for on a day have come.
+    pub fn caught_up(&mut self, symbol: Symbol, day: NaiveDate) {
         if let Some(facts) = self.facts.get_mut(&symbol).filter(|facts| facts.chain.asked) {
             facts.chain.whole = facts.chain.first.is_some();
+            facts.chain.until = Some(day);
         }
     }
 
     /// Whether its instrument is that of a day, and its ex-days have come.
     pub fn is_known(&self, symbol: Symbol, day: NaiveDate) -> bool {
-        self.facts.get(&symbol).is_some_and(|facts| {
-            facts.divid.is_some() && facts.today.as_ref().is_some_and(|today| today.day == day)
-        })
+        self.facts.get(&symbol).is_some_and(|facts| facts.divid.is_some() && facts.told.contains_key(&day))
     }
 
-    /// What is known of a security on a day; of another day than today its factor alone.
+    /// What is known of a security on a day; of one on which nothing was told, its factor alone.
     pub fn of(&self, symbol: Symbol, frame: NaiveDate) -> RefDay {
         let facts = self.facts.get(&symbol);
-        let today = facts.and_then(|facts| facts.today.as_ref()).filter(|today| today.day == frame);
-        let [buy_limit, sell_limit] = today.map_or([None; 2], |today| today.limits);
+        let told = facts.and_then(|facts| facts.told.get(&frame));
+        let [buy_limit, sell_limit] = told.map_or([None; 2], |told| told.limits);
         let adjust = match symbol.class() {
             Class::Index => Some(1.0),
-            _ => facts.and_then(|facts| facts.adjust(frame, today)),
+            _ => facts.and_then(|facts| facts.adjust(frame, told)),
         };
-        RefDay { symbol, frame, adjust, st: today.and_then(|today| today.st), buy_limit, sell_limit }
+        RefDay { symbol, frame, adjust, st: told.and_then(|told| told.st), buy_limit, sell_limit }
     }
 }
 
 impl Facts {
-    fn adjust(&self, day: NaiveDate, today: Option<&Today>) -> Option<f64> {
+    fn adjust(&self, day: NaiveDate, told: Option<&Told>) -> Option<f64> {
         let divid = self.divid.as_ref()?;
         if !divid.is_empty() {
             return product(divid, day);
@@ -131,7 +142,7 @@ impl Facts {
         let chain = &self.chain;
         let factor = product(&chain.events, day).filter(|_| chain.whole)?;
         let (last, close) = chain.last?;
-        match today.and_then(|today| today.pre_close).filter(|_| last < day) {
+        match told.and_then(|told| told.pre_close).filter(|_| last < day) {
             Some(pre_close) if differ(close, pre_close) => Some(factor * close / pre_close),
             _ => Some(factor),
         }
@@ -238,7 +249,8 @@ mod tests {
         };
         known.divid(symbol, &Divid { code: String::new(), rows: Vec::new() });
         assert_eq!(known.of(symbol, day("2025-01-24")).adjust, None, "nothing is made up");
-        assert!(known.asks_history(symbol) && !known.asks_history(symbol), "once");
+        let from = day("2025-01-20");
+        assert!(known.asks_history(symbol, from) && !known.asks_history(symbol, from), "once");
         known.row(symbol, &row("2025-01-24", 258.0, 256.27));
         for row in [
             row("2025-01-22", 250.0, 25.0),
@@ -247,7 +259,7 @@ mod tests {
         ] {
             known.row(symbol, &row);
         }
-        known.caught_up(symbol);
+        known.caught_up(symbol, day("2025-01-24"));
         let factor = known.of(symbol, day("2025-01-24")).adjust.unwrap();
         assert!((factor - 257.50 / 256.27).abs() < 1e-12, "{factor}");
         assert_eq!(known.of(symbol, day("2025-01-23")).adjust, Some(1.0));
@@ -257,9 +269,9 @@ mod tests {
     fn today_before_its_bar_is_told_by_the_instruments_reference_price() {
         let (mut known, symbol) = (Known::default(), "000001.SZ".parse().unwrap());
         known.divid(symbol, &Divid { code: String::new(), rows: Vec::new() });
-        known.asks_history(symbol);
+        known.asks_history(symbol, day("2024-12-24"));
         known.row(symbol, &Row { time: ms("2024-12-31"), close: Some(10.1), ..Row::default() });
-        known.caught_up(symbol);
+        known.caught_up(symbol, day("2025-01-02"));
         known.instrument(symbol, &instrument("XD*ST平安", f64::MAX, 10.0));
         let today = known.of(symbol, day("2025-01-02"));
         assert!((today.adjust.unwrap() - 1.01).abs() < 1e-12);
@@ -268,6 +280,46 @@ mod tests {
             (Some(true), None, None),
             "no limit is no number"
         );
+    }
+
+    #[test]
+    fn a_day_keeps_what_was_told_on_it() {
+        let (mut known, symbol) = (Known::default(), "600000.SH".parse().unwrap());
+        known.divid(symbol, &Divid { code: String::new(), rows: Vec::new() });
+        for told in 2..=20 {
+            let told = Instrument { day: format!("202501{told:02}"), ..instrument("ST浦发", 11.0, 10.0) };
+            known.instrument(symbol, &told);
+        }
+        let limit = |of: &str| known.of(symbol, day(of)).buy_limit;
+        assert_eq!([limit("2025-01-20"), limit("2025-01-11")], [Some(11.0); 2]);
+        assert_eq!([limit("2025-01-10"), limit("2025-01-21")], [None; 2], "the last ten, and no other day");
+        assert!(known.is_known(symbol, day("2025-01-15")) && !known.is_known(symbol, day("2025-01-21")));
+    }
+
+    #[test]
+    fn a_chain_with_days_missing_in_between_is_asked_for_anew_and_makes_no_event() {
+        let (mut known, symbol) = (Known::default(), "000001.SZ".parse().unwrap());
+        let row = |of: &str, close, before| Row {
+            time: ms(of),
+            close: Some(close),
+            pre_close: Some(before),
+            ..Row::default()
+        };
+        known.divid(symbol, &Divid { code: String::new(), rows: Vec::new() });
+        known.asks_history(symbol, day("2024-12-24"));
+        known.row(symbol, &row("2025-01-02", 10.0, 9.9));
+        known.caught_up(symbol, day("2025-01-02"));
+        known.row(symbol, &row("2025-01-13", 12.0, 11.5));
+        assert!(!known.asks_history(symbol, day("2025-01-02")), "nothing lies in between");
+        assert!(known.asks_history(symbol, day("2025-01-03")), "the third may be missing");
+        assert_eq!(known.of(symbol, day("2025-01-13")).adjust, None, "until it has come");
+        for row in
+            [row("2025-01-02", 10.0, 9.9), row("2025-01-03", 11.5, 10.0), row("2025-01-13", 12.0, 11.5)]
+        {
+            known.row(symbol, &row);
+        }
+        known.caught_up(symbol, day("2025-01-13"));
+        assert_eq!(known.of(symbol, day("2025-01-13")).adjust, Some(1.0));
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub(crate) struct Records {
     symbol: Symbol,
     unit: VolUnit,
     horizon: NaiveDateTime,
+    /// Records of the file, and how many there are without those of zeros at its end: room that was made and not written, as
+    /// a power cut leaves it.
+    whole: u64,
+    filled: u64,
     /// Records not to be read before a rewind, so that two passes see the same.
     left: u64,
     /// What was read already of the next window.
@@ -74,8 +78,12 @@ pub(crate) struct Records {
 
 impl Records {
     pub(crate) fn open(input: &Input, reading: &Reading) -> io::Result<Records> {
+        let mut file = File::open(&input.path)?;
+        let (whole, filled) = measure(&mut file, input.format)?;
         Ok(Records {
-            file: File::open(&input.path)?,
+            file,
+            whole,
+            filled,
             format: input.format,
             symbol: input.symbol,
             unit: reading.unit,
@@ -85,6 +93,11 @@ impl Records {
             last: None,
             last_bytes: Vec::new(),
         })
+    }
+
+    /// Records of zeros at the end.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.whole - self.filled
     }
 
     /// Whether the file begins as it should. `None`: it has not that many bytes yet.
@@ -99,7 +112,7 @@ impl Records {
 
     /// Begins again at the first record, for at most so many.
     pub(crate) fn rewind(&mut self, records_max: u64) -> io::Result<()> {
-        (self.left, self.last) = (records_max, None);
+        (self.left, self.last) = (records_max.min(self.filled), None);
         self.carry.clear();
         self.last_bytes.clear();
         let header = u64::try_from(self.format.header().len()).unwrap_or(0);
@@ -150,6 +163,27 @@ impl Records {
             _ => Place::Early,
         }
     }
+}
+
+/// Whole records, and how many of them there are up to the last one that is not all zeros.
+fn measure(file: &mut File, format: Format) -> io::Result<(u64, u64)> {
+    let (size, header) = (format.record_bytes(), u64::try_from(format.header().len()).unwrap_or(0));
+    let wide = u64::try_from(size).unwrap_or(1);
+    let whole = file.seek(SeekFrom::End(0))?.saturating_sub(header) / wide;
+    let (mut records, mut bytes) = (whole, Vec::new());
+    while records > 0 {
+        let some = usize::try_from(records).unwrap_or(usize::MAX).min(AFTER_RECORDS_MAX);
+        records -= u64::try_from(some).unwrap_or(records);
+        file.seek(SeekFrom::Start(header + records * wide))?;
+        bytes.resize(some * size, 0);
+        let read = fill(file, &mut bytes)?;
+        if let Some(last) =
+            bytes[..read].chunks_exact(size).rposition(|record| record.iter().any(|&byte| byte != 0))
+        {
+            return Ok((whole, records + u64::try_from(last + 1).unwrap_or(0)));
+        }
+    }
+    Ok((whole, 0))
 }
 
 fn fill(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {

@@ -83,9 +83,8 @@ impl<R: Bar> LiveSource<R> {
         let symbols = self.symbols();
         self.asks.check_day(&symbols, &self.intake.board, now);
         if let Some(desk) = self.desk.as_mut().filter(|_| self.asks.days.is_done()) {
-            let day = now.date().and_time(NaiveTime::MIN);
-            let missing = desk.missing(&symbols, now).into_iter().map(|symbol| (day, symbol)).collect();
-            self.asks.days.plan(missing, now);
+            let missing = desk.missing(&symbols, now);
+            self.asks.plan_days(&missing, now);
         }
     }
 

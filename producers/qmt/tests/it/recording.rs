@@ -77,6 +77,15 @@ async fn of_an_agent_b_shares_and_bonds_are_refused_by_name_and_all_else_goes_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_recording_only_the_securities_that_are_named_go_out() {
+    let other = push("09:31", 5).replace("600000.SH", "000001.SZ");
+    let lines = [hello("lot"), push("09:31", 10), other, push("09:32", 20), beat("09:33:30")];
+    let (run, bars) = replay(&lines, &["--set", r#"qmt.codes=["600000.SH"]"#]).await;
+    assert_eq!(bars, wanted(&[("09:31", 10.0), ("09:32", 20.0)]), "{run:?}");
+    assert!(run.err.contains("000001.SZ, which qmt.codes does not name; it is left out"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_a_greeting_that_does_not_read_is_in_no_letter() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
     let path = folder.path().join("day.ndjson");

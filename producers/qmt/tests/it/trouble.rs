@@ -148,6 +148,28 @@ async fn a_file_may_be_emptied_cut_touched_and_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn room_that_was_made_and_not_written_is_waited_for() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let records = days(0, 100);
+    let path = dat(folder.path(), NAME, &records[..60]);
+    let written = fs::read(&path).unwrap();
+    // More of it than is read at a time, as NTFS leaves it after a power cut.
+    fs::write(&path, [written.clone(), vec![0; 5_000 * RECORD_BYTES + 7]].concat()).unwrap();
+    let run = read(&rig, folder.path(), &[]).good();
+    assert!(run.out.contains("read 60 = appended 60 + refused 0"), "{run:?}");
+    assert!(run.err.contains("ends with 5000 records of zeros: they are waited for"), "{run:?}");
+    // Zeros among records are rows that are none.
+    let tail: Vec<u8> = records[61..].iter().flat_map(DatRecord::encode).collect();
+    fs::write(&path, [written, vec![0; RECORD_BYTES], tail].concat()).unwrap();
+    let run = read(&rig, folder.path(), &[]).good();
+    assert!(run.out.contains("read 40 = appended 39 + refused 1"), "{run:?}");
+    // Nothing but zeros is no file of another kind.
+    fs::write(&path, vec![0; 100 * RECORD_BYTES]).unwrap();
+    let run = read(&rig, folder.path(), &[]).good();
+    assert!(run.out.contains("read 0 = ") && run.err.contains("holds no record yet"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_to_one_file_are_one_file_and_a_circle_of_them_ends() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
     let root = folder.path();

@@ -35,6 +35,18 @@ async fn factor_limits_and_treatment_come_before_the_open_and_in_the_day_bar_aft
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_whose_evening_was_missed_has_its_bar_in_the_next_morning() {
+    let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
+    let _program = Program::start(&rig, folder.path(), "2025-01-03T08:54:00", &[], &[]);
+    let bars = day_of::<DayBar>(&rig, Kind::BarDay).await;
+    assert!(bars.iter().all(|bar| bar.vol > 0.0 && bar.adjust.is_some()), "{bars:?}");
+    assert!(
+        bars.iter().all(|bar| bar.buy_limit.is_none()),
+        "limits of another day are not guessed: {bars:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_days_that_another_source_feeds_is_not_overwritten() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
     dat(folder.path(), "SH/86400/600000.DAT", &days(0, 3));

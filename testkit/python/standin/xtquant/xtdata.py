@@ -182,7 +182,9 @@ def get_instrument_detail(stock_code, iscomplete=False):
     # Before 08:55 it still tells of the day before.
     told = today if now_ms() - today >= (8 * 60 + 55) * 60000 else today - 86400000
     index = stock_code.startswith("000") and stock_code.endswith(".SH")
-    return {"TradingDay": date(told).strftime("%Y%m%d"), "PreClose": reference,
+    # Builds differ: one that tells the day only to who asks for all fields.
+    day = {"TradingDay": date(told).strftime("%Y%m%d")} if iscomplete else {}
+    return {**day, "PreClose": reference,
             "InstrumentName": "XD*ST平安" if stock_code == "000001.SZ" else "浦发银行",
             "UpStopPrice": 0.0 if index else round(reference * 1.1, 2),
             "DownStopPrice": 0.0 if index else round(reference * 0.9, 2)}
