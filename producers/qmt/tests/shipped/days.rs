@@ -37,7 +37,7 @@ async fn factor_limits_and_treatment_come_before_the_open_and_in_the_day_bar_aft
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_whose_evening_was_missed_has_its_bar_in_the_next_morning() {
     let (rig, folder) = (Rig::start().await, tempfile::tempdir().unwrap());
-    let _program = Program::start(&rig, folder.path(), "2025-01-03T08:54:00", &[], &[]);
+    let _program = Program::start(&rig, folder.path(), "2025-01-03T08:56:00", &[], &[]);
     let bars = day_of::<DayBar>(&rig, Kind::BarDay).await;
     assert!(bars.iter().all(|bar| bar.vol > 0.0 && bar.adjust.is_some()), "{bars:?}");
     assert!(
