@@ -95,16 +95,19 @@ LEFT JOIN (
 ) AS factor ON bar.symbol = factor.symbol AND bar.day = factor.day;
 
 -- Longer bars from one-minute ones: labelled by their end, the opening auction (09:30) in the first of them, amount null
--- where one of its parts is; the last of a half-day ends with it, whatever the length. A bucket whose day is not over holds
--- what there is so far. Ask by day, not by frame, and only those days are read.
+-- where one of its parts is; the last of a half-day ends with it, whatever the length. Prices are those of minutes with
+-- volume, where there are any. A bucket whose day is not over holds what there is so far. Ask by day, not by frame, and only those days are read.
 -- SELECT * FROM bar_1m_to(minutes = 5) WHERE symbol = 2000001 AND day >= '2025-06-01'
 CREATE OR REPLACE VIEW bar_1m_to AS
 SELECT symbol, start_of_day + INTERVAL label MINUTE AS frame,
-       argMin(open, at) AS open, max(high) AS high, min(low) AS low, argMax(close, at) AS close,
+       argMin(open, early) AS open, if(max(traded), maxIf(high, traded), max(high)) AS high,
+       if(max(traded), minIf(low, traded), min(low)) AS low, argMax(close, late) AS close,
        sum(vol) AS vol, if(count() = count(amount), round(sum(amount), 2), NULL) AS amount, max(version) AS version,
        toDate(start_of_day) AS day
 FROM (
-    SELECT symbol, frame AS at, open, high, low, close, vol, amount, version,
+    SELECT symbol, open, high, low, close, vol, amount, version, vol > 0 AS traded,
+           toUnixTimestamp(frame) + if(traded, 0, 4294967296) AS early,
+           toUnixTimestamp(frame) + if(traded, 4294967296, 0) AS late,
            toStartOfDay(frame) AS start_of_day,
            toHour(frame) * 60 + toMinute(frame) AS minute,
            if(minute <= 690, 570, 780) AS start,

@@ -164,3 +164,33 @@ fn a_section_that_is_explained_elsewhere_is_explained_there() {
         );
     }
 }
+
+#[test]
+fn the_operators_tool_takes_the_file_of_every_program() {
+    for name in programs() {
+        let path = deploy().join(format!("{name}.toml"));
+        let output = run("sqep", &["--config", path.to_str().expect("text"), "--print-config"]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn one_shell_holds_variables_for_every_program_and_none_that_is_nobodys() {
+    for name in programs() {
+        let with = |variable: &str| {
+            let mut command = Command::new(program(&name).expect("built"));
+            if name == "sqep" {
+                command.arg("status");
+            }
+            command.arg("--print-config").env_clear().env(variable, "1").output().expect("runs")
+        };
+        for section in programs().iter().flat_map(|name| expected(name, "nothing.at_all")) {
+            let output = with(&format!("SQEP__{}__NO_SUCH_KEY", section.to_uppercase()));
+            let has = expected(&name, "nothing.at_all").contains(&section);
+            let refused = !expected(&name, &format!("{section}.no_such_key")).is_empty();
+            let (success, told) = (output.status.success(), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(success, !(has && refused), "{name}, {section}: {told}");
+        }
+        assert!(!with("SQEP__REDSI__URL").status.success(), "{name}: a section that no program has");
+    }
+}

@@ -46,6 +46,15 @@ pub(crate) struct Config {
     /// Of a producer.
     #[serde(rename = "fetch", skip_serializing)]
     _fetch: IgnoredAny,
+    /// Of a consumer.
+    #[serde(rename = "clickhouse", skip_serializing)]
+    _clickhouse: IgnoredAny,
+    /// Of a chained step.
+    #[serde(rename = "features", skip_serializing)]
+    _features: IgnoredAny,
+    /// Of a chained step.
+    #[serde(rename = "output", skip_serializing)]
+    _output: IgnoredAny,
     /// Of daemons.
     #[serde(rename = "http", skip_serializing)]
     _http: IgnoredAny,

@@ -11,6 +11,27 @@ use super::{
     print::{tells, without_secrets},
 };
 
+/// Sections of all programs: a variable of one that this program lacks is for another that is started in the same shell.
+const SECTIONS: [&str; 17] = [
+    "agent",
+    "audit",
+    "calendar",
+    "clickhouse",
+    "csv",
+    "features",
+    "fetch",
+    "http",
+    "output",
+    "parquet",
+    "publish",
+    "qmt",
+    "reader",
+    "redis",
+    "stream",
+    "symbol",
+    "tushare",
+];
+
 /// Merges file, environment and `--set`, the later above the earlier. An unknown key is an error that names its place.
 pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
     let mut builder = Config::builder();
@@ -21,6 +42,8 @@ pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     let environment = std::env::vars_os().filter_map(|(name, value)| from_environment(&name, value));
+    let environment =
+        environment.filter(|each| !each.as_ref().is_ok_and(|(_, key, _)| is_of_another::<C>(key)));
     let set = args.set.iter().map(|text| {
         let (key, value) = text.split_once('=').ok_or_else(|| {
             let text = without_secrets(text);
@@ -43,6 +66,20 @@ pub fn load<C: DeserializeOwned>(args: &Args) -> anyhow::Result<C> {
         builder = builder.set_override(&key, value).with_context(|| place.clone())?;
     }
     builder.build()?.try_deserialize().map_err(|error| told("configuration", &error))
+}
+
+/// Whether a key is of a section that only other programs have.
+fn is_of_another<C: DeserializeOwned>(key: &str) -> bool {
+    let Some((section, _)) = key.split_once('.').filter(|(section, _)| SECTIONS.contains(section)) else {
+        return false;
+    };
+    has::<C>(section).is_err()
+}
+
+/// An error if the program has no such section.
+fn has<C: DeserializeOwned>(section: &str) -> Result<(), config::ConfigError> {
+    let empty = config::Map::<String, config::Value>::new();
+    Config::builder().set_override(section, empty)?.build()?.try_deserialize::<C>().map(drop)
 }
 
 /// `SQEP__SECTION__KEY` as place, `section.key` and value.

@@ -165,6 +165,31 @@ async fn what_was_not_traded_is_no_part_of_an_average_and_no_move_is_lost() {
     assert_eq!(asked("08_volume_spikes.sql"), [""; 0]);
 }
 
+/// A suspension of one of two stocks, a year of which nobody knows, a day without volume.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unknown_or_was_not_traded_is_not_bridged() {
+    let server = TestClickHouse::start().unwrap();
+    let mut bars = Vec::new();
+    for (at, close) in [(0, 10.0), (1, 11.0), (4, 22.0), (5, 11.0), (6, 22.0)] {
+        bars.push(bar("000001.SZ", at, close));
+    }
+    for (at, close) in [20.0, 22.0, 100.0, 3.0, 44.0, 22.0, 44.0].into_iter().enumerate() {
+        bars.push(bar("000002.SZ", at, close));
+    }
+    let st = [Some(true), Some(true), None, Some(true), Some(false), Some(false), Some(false)];
+    for (at, (st, vol)) in st.into_iter().zip([100.0, 100.0, 0.0, 100.0, 100.0, 100.0, 250.0]).enumerate() {
+        bars.push(DayBar { st, vol, ..bar("600000.SH", at, 20.0) });
+    }
+    let bars: Vec<_> = bars.into_iter().map(|bar| (bar, 1)).collect();
+    write(&mut sink::<DayBar>(&server, Kind::BarDay), &bars).await.unwrap();
+    let asked =
+        |file: &str| answer(&server, &queries().into_iter().find(|(name, _)| name == file).unwrap().1);
+    let spans = ["600000.SH 2025-01-02 2025-01-03 2", "600000.SH 2025-01-07 2025-01-07 1"];
+    assert_eq!(asked("07_st_history.sql"), spans);
+    assert_eq!(asked("08_volume_spikes.sql"), [""; 0]);
+    assert_eq!(asked("09_correlation.sql"), ["4 1"]);
+}
+
 #[test]
 fn the_page_names_every_query_and_every_query_is_there() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();

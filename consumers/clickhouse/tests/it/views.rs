@@ -296,6 +296,34 @@ fn features<R: Record>(frame: Cell, value: Option<f64>) -> R {
 }
 
 /// A row that is there, withdrawn, and there again; beside it one that stays.
+/// An auction without a trade shows the close before, on an ex-day another price altogether.
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_without_volume_set_no_price_of_a_longer_bar_that_was_traded() {
+    let server = TestClickHouse::start().unwrap();
+    let mut sink = sink::<MinuteBar>(&server, Kind::BarMinute(Grid::M1));
+    let of = |frame: &str, close, vol| {
+        (MinuteBar { vol, ..minute("000001.SZ", frame, close, Some(close * vol)) }, 1)
+    };
+    let bars = [
+        of("2025-06-03 09:30", 20.0, 0.0),
+        of("2025-06-03 09:31", 10.0, 10.0),
+        of("2025-06-03 09:32", 12.0, 10.0),
+        of("2025-06-03 09:33", 30.0, 0.0),
+        of("2025-06-03 09:36", 5.0, 0.0),
+        of("2025-06-03 09:37", 6.0, 0.0),
+    ];
+    write(&mut sink, &bars).await.unwrap();
+    let longer = ask(
+        &server,
+        "SELECT formatDateTime(frame, '%H:%i'), open, high, low, close, vol FROM bar_1m_to_5m ORDER BY frame",
+    );
+    assert_eq!(
+        longer,
+        ["09:35 9.75 12.5 9.5 12 20", "09:40 4.75 6.5 4.5 6 0"],
+        "quiet ones have what there is"
+    );
+}
+
 async fn withdrawn<R: Record>(server: &TestClickHouse, kind: Kind, frames: [Cell; 2]) {
     let mut sink = sink::<R>(server, kind);
     let of = |sql: &str| ask(server, &sql.replace("VIEW", &format!("{}_current", kind.table())));
