@@ -55,11 +55,11 @@ help:
 	@echo 'make demo SINK=clickhouse              loads ClickHouse too (the engine itself, or SQEP_CLICKHOUSE_URL), and asks it'
 	@echo 'make test                              every test; SQEP_DATA=DIR adds those on real files'
 	@echo 'make bench BARS="1000000 4000000"      rows/s of each stage, beside pandas and polars'
-	@echo 'make bench ONLY=features               the 45 features beside polars, TA-Lib and pandas'
+	@echo 'make bench ONLY=features               the 45 features beside polars, TA-Lib and pandas; or ONLY=clickhouse'
 	@echo 'make soak SOAK_S=600                   a trading day with everything going wrong, then an audit'
 	@echo 'make check                             format, lints, docs, the core without runtime'
 	@echo 'make mutants                           breaks the loops on purpose: the simulation must notice'
-	@echo 'make install PREFIX=/usr/local          programs, systemd units, example configurations; DESTDIR=DIR'
+	@echo 'make install PREFIX=/usr/local          programs, systemd units, example configurations; DESTDIR=DIR; BINARIES=DIR'
 	@echo 'make clean                             target, .venv and demo'
 
 demo:

@@ -20,8 +20,8 @@ use crate::{
 
 /// Between two questions for what is known of today.
 const PAUSE_S: i64 = 60;
-/// Days of which records are kept, so that a day that was missed goes out after all.
-pub const DAYS_BACK: u64 = 9;
+/// Days of which records are kept, so that a day that was missed goes out after all: more than the exchanges ever close for.
+pub const DAYS_BACK: u64 = 12;
 
 /// What becomes of days.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! The program, the engine and Redis, each killed in the middle of an insert of which some rows are there already: the current
-//! rows equal what is on the stream, with their versions.
+//! The program, the engine and Redis, each killed in the middle of an insert of which some rows are there already, and the
+//! program between an insert and its mark: the current rows equal what is on the stream, with their versions.
 //!
 //! `SQEP_KILL_ROUNDS` sets how many rounds are run.
 
@@ -35,6 +35,7 @@ const HOLD_MS: u64 = 15_000;
 /// Rows of a batch; a blow falls after some of them.
 const BATCH: u64 = 700;
 const INSERT: &str = "^INSERT INTO bar_1d .*FORMAT";
+const MARK: &str = "^INSERT INTO sqep_mark";
 const BLOWS: [Blow; 4] = [Blow::Loader, Blow::Engine, Blow::Insert, Blow::Redis];
 
 struct Round<'a> {
@@ -92,9 +93,25 @@ impl Round<'_> {
         }
     }
 
+    /// Kills the loader when rows are acknowledged and their mark is not there yet, or is and nobody was told.
+    async fn strike_before_the_mark(&mut self) -> anyhow::Result<()> {
+        let mishap = if self.rng.random() { Mishap::Delay { ms: HOLD_MS } } else { Mishap::Lose };
+        let before = self.server.said(MARK)?;
+        self.server.fail(&[mishap.befalls(1, MARK)])?;
+        let (mut loader, since) = (self.loader(&[])?, Instant::now());
+        while self.server.said(MARK)? == before {
+            ensure!(since.elapsed() < INSERT_MAX, "no mark was written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.while_passes(30).await;
+        loader.kill()?;
+        self.server.fail(&[])
+    }
+
     /// Each blow once, in any order, in the middle of an insert; then the rest in peace. Returns how many struck one.
     async fn storm(&mut self) -> anyhow::Result<usize> {
         self.loader(&["--migrate"])?.finish()?;
+        self.strike_before_the_mark().await?;
         let mut blows = BLOWS;
         blows.shuffle(&mut self.rng);
         self.aim(blows[0])?;
