@@ -35,6 +35,9 @@ impl Program {
             "stream.kind=bar:1m",
             "--set",
             "qmt.codes=600000.SH,000001.SZ",
+            // A Sunday: whenever a test is run, nothing is traded.
+            "--rehearse",
+            "2025-01-05T12:00:00",
         ];
         let mut command = rig.command(&[&fixed[..], more].concat());
         command.env("SQEP__AGENT__TOKEN", TOKEN).stdout(Stdio::piped()).stderr(Stdio::piped());
